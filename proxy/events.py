@@ -1,0 +1,158 @@
+"""What the stages tell the world: facts as they happen, which observers turn into metrics and logs.
+
+Every label in here comes from a closed set. No event holds a path, an id, a user or a token, but for the
+access line's `target`, which only the log reads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.call import Failure
+
+BreakerState = Literal["closed", "open", "half_open", "forced_open"]
+SubjectKind = Literal["service", "user"]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStarted:
+    """A request came in at a listener."""
+
+    listener: Literal["public", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEnded:
+    """The last byte of an answer was sent, or the client left (`status` 499).
+
+    `route` is a route's name or `pass`; `source` the source's name, `error` for an error of our own, or
+    `activity` for what passed through. `seconds` is from the request's arrival to the answer's end.
+    """
+
+    listener: Literal["public", "admin"]
+    route: str
+    method: str
+    status: int
+    source: str
+    seconds: float
+    request_id: str
+    target: str
+    client: str
+    bytes_sent: int
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailedEvent:
+    """A source of the ladder did not answer, and the next one was asked."""
+
+    route: str
+    failure: Failure
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """One exchange with the gateway ended. Its outcome: `ok`, `missing`, `refused` or a failure kind."""
+
+    route: str
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled:
+    """An attempt failed and another will be made after `delay` seconds."""
+
+    route: str
+    reason: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySuppressed:
+    """An attempt failed and no other is made, though attempts are left.
+
+    `reason` is `deadline` (it could not finish in time), `unsafe` (the call must not be repeated) or
+    `breaker_open`.
+    """
+
+    route: str
+    reason: Literal["deadline", "unsafe", "breaker_open"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContractViolated:
+    """The gateway answered with something that the route cannot use. `field` is a declared field or `body`."""
+
+    route: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """A circuit breaker went from one state to another."""
+
+    breaker: str
+    from_state: BreakerState
+    to_state: BreakerState
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRejected:
+    """A circuit breaker kept a call back."""
+
+    breaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequested:
+    """The token endpoint was asked. `outcome` is `login`, `refresh`, or a `FailureKind` for a failure."""
+
+    subject: SubjectKind
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAcquired:
+    """There is a new token, which ends at `expires_at` (epoch seconds; None: it does not say)."""
+
+    subject: SubjectKind
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DialectChosen:
+    """`auto` settled which route table a route is taken from, and why."""
+
+    route: str
+    dialect: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The sidecar itself failed at a request: a defect, whose traceback belongs in the log."""
+
+    request_id: str
+    error: Exception
+
+
+Event = (
+    RequestStarted
+    | RequestEnded
+    | SourceFailedEvent
+    | AttemptEnded
+    | RetryScheduled
+    | RetrySuppressed
+    | ContractViolated
+    | BreakerChanged
+    | BreakerRejected
+    | TokenRequested
+    | TokenAcquired
+    | DialectChosen
+    | Crashed
+)
+
+Observe = Callable[[Event], None]
+"""Takes an event; never raises, never waits."""

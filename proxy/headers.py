@@ -1,0 +1,170 @@
+"""Header fields on their way through a proxy (RFC 9110 section 7.6), and who the client behind others is.
+
+Fields are the raw pairs of bytes that came over the wire, so that what is relayed is relayed to the byte.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from multidict import MultiMapping
+
+Field = tuple[bytes, bytes]
+Network = IPv4Network | IPv6Network
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Fields for one connection only, whatever `Connection` names."""
+
+VIA = b"activity-proxy"
+"""The pseudonym that `Via` carries (RFC 9110 section 7.6.3)."""
+
+UNKNOWN = "unknown"
+"""Stands for a peer without an address, such as a Unix socket's (RFC 7239 section 6.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The connection a request came by.
+
+    `peer` is an address without port, None where there is none; `host` the `Host` field, None when absent;
+    `version` the request's HTTP version, such as `1.1`.
+    """
+
+    peer: str | None
+    scheme: str
+    host: str | None
+    version: str
+
+
+def end_to_end(fields: Sequence[Field]) -> list[Field]:
+    """Return the fields that are meant for the far end, in their order (RFC 9110 section 7.6.1)."""
+    gone = HOP_BY_HOP
+    for name, value in fields:
+        if name.lower() == b"connection":
+            gone = gone.union(option.strip() for option in value.lower().split(b","))
+    return [field for field in fields if field[0].lower() not in gone]
+
+
+def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Network]) -> list[Field]:
+    """Return the fields with `X-Forwarded-For`, `-Proto`, `-Host` and `Via` for the next server.
+
+    What a trusted peer says of those before it is kept, and its own address appended. From any other peer
+    every `X-Forwarded-*` and `Forwarded` is dropped, since a client can write there what it likes.
+    """
+    believed = is_trusted(hop.peer, trusted)
+    kept: list[Field] = []
+    chain: list[bytes] = []
+    via: list[bytes] = []
+    said: set[bytes] = set()
+    for name, value in fields:
+        folded = name.lower()
+        if folded == b"via":
+            via.append(value)
+        elif folded == b"forwarded" or folded.startswith(b"x-forwarded-"):
+            if not believed:
+                continue
+            if folded == b"x-forwarded-for":
+                chain.append(value)
+            else:
+                said.add(folded)
+                kept.append((name, value))
+        else:
+            kept.append((name, value))
+    chain.append((hop.peer or UNKNOWN).encode())
+    kept.append((b"X-Forwarded-For", b", ".join(filter(None, chain))))
+    if b"x-forwarded-proto" not in said:
+        kept.append((b"X-Forwarded-Proto", hop.scheme.encode()))
+    if b"x-forwarded-host" not in said and hop.host is not None:
+        kept.append((b"X-Forwarded-Host", hop.host.encode(errors="surrogateescape")))
+    via.append(hop.version.encode() + b" " + VIA)
+    kept.append((b"Via", b", ".join(filter(None, via))))
+    return kept
+
+
+def is_trusted(address: str | None, trusted: Sequence[Network]) -> bool:
+    """Tell whether what this peer says of others is believed."""
+    if not trusted or not address:
+        return False
+    parsed = _parse(address)
+    return parsed is not None and _within(parsed, trusted)
+
+
+def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Sequence[Network]) -> str:
+    """Return the client's address: the right-most one that no trusted proxy has.
+
+    Args:
+        peer: The address at the other end of the connection, None where there is none.
+        forwarded_for: The values of all `X-Forwarded-For` fields, in order.
+        trusted: The networks whose word is believed.
+
+    An entry that is no address ends the walk: what stands left of it is hearsay.
+    """
+    address = _parse(peer) if peer else None
+    if address is None:
+        return peer or UNKNOWN
+    entries = [entry.strip() for value in forwarded_for for entry in value.split(",")]
+    while entries and _within(address, trusted):
+        before = _parse(_without_port(entries.pop()))
+        if before is None:
+            break
+        address = before
+    return str(address)
+
+
+def is_websocket_upgrade(headers: MultiMapping[str]) -> bool:
+    """Tell whether a request asks for a WebSocket (RFC 6455 section 4.1), the one upgrade passed on."""
+    if headers.get("Upgrade", "").lower() != "websocket":
+        return False
+    options = ",".join(headers.getall("Connection", ())).lower().split(",")
+    return "upgrade" in (option.strip() for option in options)
+
+
+def as_text(fields: Iterable[Field]) -> list[tuple[str, str]]:
+    """Return the fields as aiohttp's client wants them.
+
+    A repeated name gets the spelling of its first, because the client keeps only the last of two
+    spellings. A value that is not UTF-8 is read as Latin-1, because the client would leave bytes out.
+    """
+    spelling: dict[bytes, str] = {}
+    return [
+        (spelling.setdefault(name.lower(), name.decode("latin-1")), _text(value)) for name, value in fields
+    ]
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _parse(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def _within(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _without_port(entry: str) -> str:
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    host, colon, _ = entry.partition(":")
+    return host if colon and ":" not in entry[len(host) + 1 :] else entry

@@ -1,0 +1,58 @@
+"""The headers that tell where a rewritten answer came from and what went wrong before."""
+
+from collections.abc import Mapping
+
+from aiohttp import hdrs
+from multidict import CIMultiDict
+
+from proxy.call import Answer, Failure, FailureKind
+
+SERVICE = "activity-proxy"
+
+_ERROR_TYPES: Mapping[FailureKind, str | None] = {
+    FailureKind.UNREACHABLE: "destination_unavailable",
+    FailureKind.TIMEOUT: "http_response_timeout",
+    FailureKind.STATUS: None,
+    FailureKind.CONTRACT: "http_protocol_error",
+    FailureKind.NO_SUCH_ROUTE: None,
+    FailureKind.UNAUTHORIZED: None,
+    FailureKind.TOKEN: "destination_unavailable",
+    FailureKind.BREAKER_OPEN: "destination_unavailable",
+    FailureKind.OFF: "proxy_internal_response",
+}
+
+
+def provenance(answer: Answer, request_id: str) -> CIMultiDict[str]:
+    """Return all headers of a rewritten answer (RFC 9209, RFC 9211), its content type included.
+
+    What stands in for the real answer, and every error, must not be kept by anyone: `no-store`.
+    """
+    headers: CIMultiDict[str] = CIMultiDict({hdrs.CONTENT_TYPE: answer.content_type})
+    if answer.source is not None:
+        headers["Activity-Proxy-Source"] = answer.source
+        headers["Cache-Status"] = f"{SERVICE}; fwd=bypass"
+    if answer.failures:
+        headers["Proxy-Status"] = ", ".join(_proxy_status(failure) for failure in answer.failures)
+    if answer.source == "canned" or answer.status >= 400:
+        headers[hdrs.CACHE_CONTROL] = "no-store"
+    headers["X-Request-Id"] = request_id
+    for name, value in answer.headers:
+        headers.add(name, value)
+    return headers
+
+
+def _proxy_status(failure: Failure) -> str:
+    error = _ERROR_TYPES[failure.kind]
+    status = f"{SERVICE}; next-hop={failure.source}"
+    if error is not None:
+        status += f"; error={error}"
+    if failure.status is not None:
+        status += f"; received-status={failure.status}"
+    return f"{status}; details={_quoted(failure.detail)}"
+
+
+def _quoted(text: str) -> str:
+    """Write a text as a String (RFC 8941, section 3.3.3), which is printable ASCII only."""
+    printable = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    escaped = printable.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

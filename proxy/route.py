@@ -1,0 +1,221 @@
+"""A route: one rewritten call, as a route table (dialect) declares it.
+
+Reading a route compiles it: patterns, call, templates and mapping are objects when the configuration is
+accepted, so that nothing a route says can turn out wrong in the middle of a call.
+"""
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from proxy.compiled import Compiled, text
+from proxy.inputs import ID_PATTERN, Input
+from proxy.mapping import ReplyMapping
+from proxy.misfits import Misfits
+from proxy.paths import CallTemplate, PathPattern
+from proxy.template import BUILT_IN, JsonTemplate
+
+FallbackName = Literal["activity", "canned"]
+JsonType = Literal["string", "number", "boolean", "array", "object"]
+SUBJECT_NAMES = frozenset({"subject.discordId", "subject.username", "subject.roles"})
+RESERVED = BUILT_IN | SUBJECT_NAMES
+IN_REPLY = frozenset({"partnerId"})
+"""What a reply mapping may ask `value` for beside the route's inputs."""
+
+
+def _compile_send(value: object) -> JsonTemplate:
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is wanted here")
+    return JsonTemplate.compile(value)
+
+
+Match = Annotated[PathPattern, Compiled(lambda value: PathPattern.parse(text(value)))]
+CallText = Annotated[CallTemplate, Compiled(lambda value: CallTemplate.parse(text(value)))]
+Reply = Annotated[ReplyMapping, Compiled(lambda value: ReplyMapping.compile(text(value)))]
+Send = Annotated[JsonTemplate, Compiled(_compile_send, (("type", "object"),))]
+
+
+class FieldPath(str):
+    """A field of a reply: `title`, or `videos[].id` for that field of each element of a list."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> "FieldPath":
+        """Read a field path. Raises ValueError for anything deeper."""
+        path = text(value)
+        head, brackets, tail = path.partition("[].")
+        if not head.isidentifier() or (brackets and not tail.isidentifier()):
+            raise ValueError(f"{path!r} is not a field, like title or videos[].title")
+        return cls(path)
+
+    @property
+    def parts(self) -> tuple[str, str | None]:
+        """The field, and the element's field behind `[].`."""
+        head, _, tail = self.partition("[].")
+        return head, tail or None
+
+
+Field_ = Annotated[FieldPath, Compiled(FieldPath.parse)]
+
+
+class Route(BaseModel):
+    """One rewritten call. The name is given by the table that it stands in."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+    )
+
+    name: str = Field(exclude=True)
+    match: Match = Field(description="The client's call: GET /api/kaltura/video/{videoId}.")
+    input: dict[str, Input] = Field(
+        default_factory=dict, description="What the call takes from the client, by name."
+    )
+    call: CallText | None = Field(
+        None, description="The gateway's call, below gateway.url. Absent: the gateway is not asked."
+    )
+    send: Send | None = Field(None, description="The JSON body of the call; {{name}} stands for a value.")
+    as_: Literal["service", "user"] = Field(
+        "service", alias="as", description="Whose token goes with the call."
+    )
+    reply: Reply | None = Field(
+        None, description="JMESPath over the gateway's answer that gives the client's."
+    )
+    require: tuple[Field_, ...] = Field(
+        (), strict=False, description="Fields of the reply without which it is no answer."
+    )
+    types: dict[Field_, JsonType] = Field(
+        default_factory=dict, description="JSON types of fields of the reply; null is any type."
+    )
+    absent: Literal["missing", "violation"] = Field(
+        "missing",
+        description="What it means when every required field is absent: missing (404) or violation.",
+    )
+    paging: str | None = Field(
+        None, description="The reply's list that page and pageSize cut, where the gateway does not."
+    )
+    canned: str | None = Field(None, description="File of the canned answer (JSON template).")
+    fallback: tuple[FallbackName, ...] = Field(
+        (), strict=False, description="Sources after the gateway, in order: activity, canned."
+    )
+    credential: bool = Field(
+        default=False,
+        description="The answer is a credential: in production never mocked unless fallback is "
+        "given in the configuration's own routes.",
+    )
+    retry: bool | None = Field(
+        None, description="Whether the call may be repeated. Default: GET yes, others no."
+    )
+    group: str = Field(
+        "gateway", pattern=r"^[a-z][a-z0-9_]*$", description="Routes of one group share a breaker."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Route":
+        problems = [*self._sources(), *self._names(), *self._paging(), *self._repetition()]
+        if problems:
+            raise Misfits(tuple(problems))
+        return self
+
+    def _sources(self) -> list[tuple[tuple[str | int, ...], str]]:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        if self.call is None and not self.fallback:
+            problems.append((("match",), "nothing can answer: give a call or a fallback"))
+        if self.call is not None and self.reply is None:
+            problems.append((("call",), "a call wants a reply mapping"))
+        if self.call is None:
+            problems += [
+                ((key,), "has no meaning without a call")
+                for key, given in (
+                    ("send", self.send is not None),
+                    ("reply", self.reply is not None),
+                    ("require", self.require),
+                    ("types", self.types),
+                )
+                if given
+            ]
+        for index, source in enumerate(self.fallback):
+            if source == "canned" and self.canned is None:
+                problems.append((("fallback", index), "the route has no canned file"))
+            if source in self.fallback[:index]:
+                problems.append((("fallback", index), f"{source} is named twice"))
+        return problems
+
+    def _names(self) -> list[tuple[tuple[str | int, ...], str]]:
+        known = set(self.inputs)
+        wanted: list[tuple[str, frozenset[str]]] = []
+        if self.call is not None:
+            wanted.append(("call", self.call.names))
+        if self.send is not None:
+            wanted.append(("send", self.send.names - BUILT_IN - SUBJECT_NAMES))
+        if self.reply is not None:
+            wanted.append(("reply", self.reply.names - IN_REPLY))
+        problems: list[tuple[tuple[str | int, ...], str]] = [
+            ((key,), f"{name} is no input of this route")
+            for key, names in wanted
+            for name in sorted(names - known)
+        ]
+        problems += [
+            (("input", name) if name in self.input else ("match",), f"{name} is the name of a built-in value")
+            for name in sorted(known & RESERVED)
+        ]
+        return [*problems, *self._places()]
+
+    def _places(self) -> list[tuple[tuple[str | int, ...], str]]:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        in_path = {text for text, is_slot in self.call.path if is_slot} if self.call is not None else set()
+        for name, given in self.input.items():
+            if given.where == "path" and name not in self.match.parameters:
+                problems.append((("input", name), "no such parameter in match"))
+            if given.where != "path" and name in self.match.parameters:
+                problems.append((("input", name, "from"), f"{name} stands in match: it is from the path"))
+            if given.where == "body" and self.match.method == "GET":
+                problems.append((("input", name, "from"), "a GET has no body"))
+            if name in in_path and given.type == "string" and given.pattern is None:
+                problems.append((("input", name), "a value in the gateway's path wants a pattern"))
+        return problems
+
+    def _paging(self) -> list[tuple[tuple[str | int, ...], str]]:
+        if self.paging is None:
+            return []
+        return [
+            (("paging",), f"paging wants an integer input {name} that is 1 or more")
+            for name in ("page", "pageSize")
+            if name not in self.input or self.input[name].type != "integer" or self.input[name].minimum < 1
+        ]
+
+    def _repetition(self) -> list[tuple[tuple[str | int, ...], str]]:
+        if self.call is None:
+            return []
+        if self.retry and self.call.method != "GET":
+            return [(("retry",), f"a {self.call.method} must not be repeated")]
+        if self.send is not None and self.call.method == "GET":
+            return [(("send",), "a GET has no body")]
+        return []
+
+    @cached_property
+    def inputs(self) -> dict[str, Input]:
+        """All inputs: those declared, and each path parameter with the pattern of an id."""
+        from_path = {
+            name: Input.model_validate({"from": "path", "pattern": ID_PATTERN})
+            for name in self.match.parameters
+            if name not in self.input
+        }
+        return {**from_path, **self.input}
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a failed call may be made again."""
+        if self.retry is not None:
+            return self.retry
+        return self.call is not None and self.call.method == "GET"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The closed set of names that a contract violation of this route can carry."""
+        return (*dict.fromkeys([*self.require, *self.types]), "body")

@@ -1,0 +1,223 @@
+"""What an answer of the gateway is worth: usable, a missing thing, the caller's mistake, or a failure.
+
+Pure functions of status, body and route. The contract that they follow is the gateway's as it is met in the
+field: a missing video comes as 200 with a shell, a missing call as 404 with an HTML page.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+import orjson
+
+from proxy.call import FailureKind
+from proxy.mapping import UnmappableReply
+from proxy.route import FieldPath, JsonType, Route
+
+LONGEST_RETRY_AFTER = 86_400.0
+RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+_TYPES: Mapping[JsonType, tuple[type, ...]] = {
+    "string": (str,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """The mapped reply. `violations` are fields for which elements had to be left out of a list."""
+
+    reply: dict[str, object]
+    violations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """There is no such thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The caller's mistake (400 or 413), with the gateway's own words for it, if it has any."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer. `counts`: the breaker takes it for a failure. `retryable`: another try may help."""
+
+    kind: FailureKind
+    detail: str
+    status: int
+    counts: bool
+    retryable: bool
+    field: str | None = None
+    retry_after: float | None = None
+
+
+Verdict = Usable | Missing | Refused | Failed
+
+
+def judge(
+    route: Route,
+    status: int,
+    body: bytes,
+    scope: Mapping[str, object],
+    retry_after: float | None = None,
+) -> Verdict:
+    """Say what an answer is worth.
+
+    Args:
+        route: what was called.
+        status: the answer's status.
+        body: the answer's body, decoded from its transfer and content coding.
+        scope: values for the reply mapping.
+        retry_after: the answer's `Retry-After` in seconds.
+    """
+    if 200 <= status < 300:
+        return _judge_content(route, status, body, scope)
+    if status in {404, 405}:
+        error = _error_text(body)
+        if error is None:
+            detail = "the gateway has no such call"
+            return Failed(FailureKind.NO_SUCH_ROUTE, detail, status, counts=False, retryable=False)
+        if status == 404:
+            return Missing()
+    if status in {400, 413}:
+        return Refused(status, _error_text(body) or "the gateway refused the request")
+    if status == 401:
+        detail = "the gateway refused the token"
+        return Failed(FailureKind.UNAUTHORIZED, detail, status, counts=False, retryable=False)
+    return Failed(
+        FailureKind.STATUS,
+        f"the gateway answered {status}",
+        status,
+        counts=status >= 500,
+        retryable=status in RETRYABLE,
+        retry_after=retry_after,
+    )
+
+
+def _judge_content(route: Route, status: int, body: bytes, scope: Mapping[str, object]) -> Verdict:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _violation(status, "body", "the gateway's answer is not JSON")
+    if route.reply is None:
+        raise ValueError(f"route {route.name} maps no reply")
+    try:
+        reply = route.reply(content, scope)
+    except UnmappableReply:
+        return _violation(status, "body", "the gateway's answer has another shape")
+    if not isinstance(reply, dict) or not _can_be_written(reply):
+        return _violation(status, "body", "the gateway's answer has another shape")
+    return _check(route, status, reply)
+
+
+def _can_be_written(reply: dict[str, object]) -> bool:
+    """Whether a reply can be sent on: less deep a tree can be written than read, and smaller numbers."""
+    try:
+        orjson.dumps(reply)
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
+def _check(route: Route, status: int, reply: dict[str, object]) -> Verdict:
+    """Hold a mapped reply against what the route requires of it."""
+    plain = [field for field in route.require if field.parts[1] is None]
+    absent = [field for field in plain if reply.get(field) is None]
+    if absent and len(absent) == len(plain) and route.absent == "missing":
+        return Missing()
+    if absent:
+        return _violation(status, absent[0], f"the gateway's answer has no {absent[0]}")
+    for field, wanted in route.types.items():
+        if field.parts[1] is None and not _is(reply.get(field), wanted):
+            return _violation(status, field, f"{field} in the gateway's answer is no {wanted}")
+    return _check_elements(route, status, reply)
+
+
+def _check_elements(route: Route, status: int, reply: dict[str, object]) -> Verdict:
+    """Leave out of a list what is no element of it; a list that is left with nothing is a violation."""
+    of_elements = [field for field in (*route.require, *route.types) if field.parts[1] is not None]
+    violations: list[str] = []
+    for head, first in {field.parts[0]: field for field in reversed(of_elements)}.items():
+        elements = reply.get(head)
+        if elements is None and first not in route.require:
+            continue
+        if not isinstance(elements, list):
+            return _violation(status, first, f"{head} in the gateway's answer is no list")
+        kept = []
+        for element in elements:
+            wrong = next(_wrong_fields(route, head, element), None)
+            if wrong is None:
+                kept.append(element)
+            elif wrong not in violations:
+                violations.append(wrong)
+        if elements and not kept:
+            return _violation(status, violations[0], f"no element has a sound {violations[0]}")
+        reply = {**reply, head: kept}
+    return Usable(reply, tuple(violations))
+
+
+def _wrong_fields(route: Route, head: str, element: object) -> Iterator[str]:
+    of_head = [field for field in route.require if field.parts[0] == head and field.parts[1]]
+    for field in of_head:
+        if _element_value(element, field) is None:
+            yield field
+    for field, wanted in route.types.items():
+        of_this = field.parts[0] == head and field.parts[1] is not None
+        if of_this and not _is(_element_value(element, field), wanted):
+            yield field
+
+
+def _element_value(element: object, field: FieldPath) -> object:
+    return element.get(field.parts[1]) if isinstance(element, dict) else None
+
+
+def _is(value: object, wanted: JsonType) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, bool):
+        return wanted == "boolean"
+    return isinstance(value, _TYPES[wanted])
+
+
+def _violation(status: int, field: str, detail: str) -> Failed:
+    return Failed(FailureKind.CONTRACT, detail, status, counts=True, retryable=True, field=field)
+
+
+def _error_text(body: bytes) -> str | None:
+    """Return the text of a JSON error, or None when the body is none."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    error = content.get("error") if isinstance(content, dict) else None
+    if error is None:
+        return None
+    return error[:200] if isinstance(error, str) else ""
+
+
+def retry_after_seconds(text: str | None, now: float) -> float | None:
+    """Read a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date to hold against `now` (epoch seconds).
+
+    More than a day counts as a day; None where the text is neither.
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(0.0, moment.timestamp() - now), LONGEST_RETRY_AFTER)
