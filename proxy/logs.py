@@ -1,0 +1,217 @@
+"""The observer that writes: events in, log lines out.
+
+A line costs the event loop the making of a record; masks and text are made by the writer's thread.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+from proxy.call import FailureKind
+from proxy.clock import Clock
+from proxy.events import (
+    BreakerChanged,
+    ContractViolated,
+    Crashed,
+    DialectChosen,
+    Event,
+    RequestEnded,
+    RetryScheduled,
+    RetrySuppressed,
+    SourceFailedEvent,
+    TokenAcquired,
+    TokenRequested,
+)
+from proxy.log_format import (
+    COLOURS,
+    JsonFormatter,
+    TextFormatter,
+    failure_fields,
+    iso,
+    milliseconds,
+)
+from proxy.log_writer import LogWriter
+
+ACCESS: Final = "activity_proxy.access"
+EVENTS: Final = "activity_proxy"
+
+Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What is to be said of an event. Of those with the same `limit`, one a while is written."""
+
+    level: int
+    message: str
+    fields: Fields
+    limit: tuple[str, ...] | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventLog:
+    """Writes a line for each event that a person wants to read.
+
+    Lines of one kind of trouble come at most once in `every` seconds, with the number `suppressed`
+    since the one before. Requests to the admin listener that went well are lines at debug level: probes
+    and scrapes would drown the rest.
+    """
+
+    clock: Clock
+    every: float = 10.0
+    access: logging.Logger = field(default_factory=lambda: logging.getLogger(ACCESS))
+    events: logging.Logger = field(default_factory=lambda: logging.getLogger(EVENTS))
+    _seen: dict[tuple[str, ...], tuple[float, int]] = field(default_factory=dict, init=False, repr=False)
+
+    def __call__(self, event: Event) -> None:
+        """Log an event. Never raises, never waits."""
+        if isinstance(event, RequestEnded):
+            routine = event.listener == "admin" and event.status < 400
+            _log(self.access, logging.DEBUG if routine else logging.INFO, "request", event)
+            return
+        line = _trouble(event) or _news(event)
+        if line is None or not self.events.isEnabledFor(line.level):
+            return
+        fields = line.fields
+        if line.limit is not None:
+            suppressed = self._suppressed(line.limit)
+            if suppressed is None:
+                return
+            if suppressed:
+                fields = {**fields, "suppressed": suppressed}
+        _log(self.events, line.level, line.message, fields, line.error)
+
+    def _suppressed(self, limit: tuple[str, ...]) -> int | None:
+        """Return how many lines were kept back since the last; None keeps this one back too."""
+        now = self.clock.monotonic()
+        since, count = self._seen.get(limit, (None, 0))
+        if since is not None and now - since < self.every:
+            self._seen[limit] = since, count + 1
+            return None
+        self._seen[limit] = now, 0
+        return count
+
+
+def _log(
+    logger: logging.Logger,
+    level: int,
+    message: str,
+    fields: Fields | RequestEnded,
+    error: Exception | None = None,
+) -> None:
+    if logger.isEnabledFor(level):
+        # Not `logger.log`: it walks the stack for the caller's line, which says nothing here.
+        record = logger.makeRecord(
+            logger.name,
+            level,
+            "",
+            0,
+            message,
+            (),
+            None if error is None else (type(error), error, error.__traceback__),
+            extra={"fields": fields},
+        )
+        logger.handle(record)
+
+
+def _trouble(event: Event) -> _Line | None:
+    match event:
+        case SourceFailedEvent(route, failure, request_id):
+            # A source that is off in this mode is as the operator wants it.
+            level = logging.DEBUG if failure.kind is FailureKind.OFF else logging.WARNING
+            fields = {"route": route, **failure_fields(failure), "request_id": request_id}
+            limit: tuple[str, ...] = ("source", route, failure.source, failure.kind)
+            return _Line(level, "source failed", fields, limit)
+        case ContractViolated(route, name):
+            message = "the gateway's answer is of no use"
+            limit = ("contract", route, name)
+            return _Line(logging.WARNING, message, {"route": route, "field": name}, limit)
+        case TokenRequested(subject, outcome) if outcome not in {"login", "refresh"}:
+            fields = {"subject": subject, "outcome": outcome}
+            return _Line(logging.WARNING, "no token", fields, ("token", subject, outcome))
+        case BreakerChanged(breaker, from_state, to_state):
+            level = logging.WARNING if to_state in {"open", "forced_open"} else logging.INFO
+            fields = {"breaker": breaker, "from": from_state, "to": to_state}
+            return _Line(level, "breaker changed", fields)
+        case Crashed(request_id, error):
+            message = "the sidecar itself failed"
+            return _Line(logging.ERROR, message, {"request_id": request_id}, error=error)
+    return None
+
+
+def _news(event: Event) -> _Line | None:
+    fields: Fields
+    match event:
+        case TokenAcquired(subject, expires_at):
+            ends = None if expires_at is None else iso(expires_at)
+            fields = {"subject": subject, "expires_at": ends}
+            return _Line(logging.INFO, "token acquired", fields)
+        case DialectChosen(route, dialect, why):
+            fields = {"route": route, "dialect": dialect, "why": why}
+            return _Line(logging.INFO, "dialect chosen", fields)
+        case RetryScheduled(route, reason, delay):
+            fields = {"route": route, "reason": reason, "delay_ms": milliseconds(delay)}
+            return _Line(logging.DEBUG, "retry", fields)
+        case RetrySuppressed(route, reason):
+            return _Line(logging.DEBUG, "no retry", {"route": route, "reason": reason})
+    return None
+
+
+def _tame(record: logging.LogRecord) -> bool:
+    """Keep out what libraries say of each request: retries are events, aiohttp's chatter is none."""
+    if record.name.startswith("aiohttp_retry"):
+        return False
+    return record.levelno >= logging.WARNING or not record.name.startswith("aiohttp")
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """Logging as set up by `configure`, until closed."""
+
+    writer: LogWriter
+    level_before: int
+
+    def close(self) -> None:
+        """Write what waits, and leave the root logger as it was."""
+        root = logging.getLogger()
+        root.removeHandler(self.writer)
+        root.setLevel(self.level_before)
+        self.writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def configure(
+    stream: TextIO,
+    json: bool | None = None,
+    *,
+    colour: bool | None = None,
+    level: int = logging.INFO,
+) -> Logging:
+    """Send everything that is logged to `stream`, as JSON lines or as text.
+
+    None for `json` means text on a terminal, JSON elsewhere; None for `colour` means colours on a
+    terminal. Without `close`, what waits is written at the interpreter's exit.
+    """
+    terminal = stream.isatty()
+    formatter: logging.Formatter
+    if not terminal if json is None else json:
+        formatter = JsonFormatter()
+    else:
+        formatter = TextFormatter(COLOURS if (terminal if colour is None else colour) else {})
+    handler = LogWriter(stream, formatter)
+    handler.addFilter(_tame)
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(level)
+    root.addHandler(handler)
+    return Logging(handler, before)

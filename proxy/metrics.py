@@ -1,0 +1,280 @@
+"""The observer that counts: events in, Prometheus metrics out.
+
+Label values come from closed sets. Series that an alert watches exist at 0 before anything
+happened, for `rate()` does not see the increment that makes a series.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import Final, Protocol, TypeVar, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from proxy.call import FailureKind
+from proxy.events import (
+    AttemptEnded,
+    BreakerChanged,
+    BreakerRejected,
+    BreakerState,
+    ContractViolated,
+    Event,
+    RequestEnded,
+    RequestStarted,
+    RetryScheduled,
+    RetrySuppressed,
+    TokenAcquired,
+    TokenRequested,
+)
+
+PREFIX: Final = "activity_proxy"
+STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
+MODES: Final = ("auto", "live", "offline")
+OTHER: Final = "other"
+# RFC 9110 section 9, and PATCH (RFC 5789).
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"})
+# Edges stand at the default limits (slow call 2 s, attempt 3 s, total 8 s), so that the share of
+# requests past one is exact.
+BUCKETS: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0,
+)  # fmt: skip
+_ATTEMPT_OUTCOMES: Final = (
+    "ok", "missing", "refused",
+    *(kind for kind in FailureKind if kind not in {FailureKind.OFF, FailureKind.BREAKER_OPEN}),
+)  # fmt: skip
+_TOKEN_OUTCOMES: Final = (
+    "login", "refresh",
+    *(kind for kind in FailureKind if kind is not FailureKind.OFF),
+)  # fmt: skip
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+class WatchedBreaker(Protocol):
+    """What a scrape reads of a circuit breaker."""
+
+    @property
+    def state(self) -> BreakerState:
+        """The state that the breaker is in now."""
+        ...
+
+    @property
+    def failure_ratio(self) -> float:
+        """Failures among the calls of the window, 0 to 1."""
+        ...
+
+
+class _Held(dict[tuple[str, ...], M]):
+    """A metric's children by label values: `labels()` costs eight times what a look-up does."""
+
+    def __init__(self, metric: M) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, key: tuple[str, ...]) -> M:
+        child = self[key] = self._metric.labels(*key)
+        return child
+
+
+class _AtScrape:
+    """What is read when it is asked for, since a gauge set by events goes stale between them."""
+
+    def __init__(self) -> None:
+        self.breakers: dict[str, WatchedBreaker] = {}
+        self.token_expiry: float | None = None
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the families, without samples."""
+        yield from self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read each breaker's state once, so that exactly one of its series is 1."""
+        states, ratios, expiry = self._families()
+        for name, breaker in self.breakers.items():
+            now = breaker.state
+            for state in STATES:
+                states.add_metric([name, state], float(state == now))
+            ratios.add_metric([name], breaker.failure_ratio)
+        # No sample until an expiry is known: a 0 would look like a token that ended in 1970.
+        if self.token_expiry is not None:
+            expiry.add_metric([], self.token_expiry)
+        yield from (states, ratios, expiry)
+
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            GaugeMetricFamily(
+                f"{PREFIX}_breaker_state",
+                "1 for the state that the circuit breaker is in, 0 for the others.",
+                labels=["breaker", "state"],
+            ),
+            GaugeMetricFamily(
+                f"{PREFIX}_breaker_failure_ratio",
+                "Failures among the calls of the breaker's window.",
+                labels=["breaker"],
+            ),
+            GaugeMetricFamily(
+                f"{PREFIX}_token_expiry_timestamp_seconds",
+                "When the service's gateway token ends; absent while that is not known.",
+                labels=[],
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _WithoutCreated:
+    """A registry less its `_created` series, which would double the counters and serve no query."""
+
+    registry: Collector
+
+    def collect(self) -> Iterator[Metric]:
+        """Drop the samples; the metrics are made anew at each collection."""
+        for metric in self.registry.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
+
+
+def _method(method: str) -> str:
+    return method if method in METHODS else OTHER
+
+
+def _status(status: int) -> str:
+    return str(status) if 100 <= status <= 599 else OTHER
+
+
+class Metrics:
+    """Turns events into metrics of the registry that it is given.
+
+    `mode` is the mode that the sidecar runs in, `version` its own.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, mode: str, version: str) -> None:
+        self._registry = _WithoutCreated(registry)
+        self._at_scrape = _AtScrape()
+        registry.register(self._at_scrape)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> _Held[Counter]:
+            return _Held(Counter(f"{PREFIX}_{name}", text, labels, registry=registry))
+
+        def gauge(name: str, text: str, *labels: str) -> _Held[Gauge]:
+            return _Held(Gauge(f"{PREFIX}_{name}", text, labels, registry=registry))
+
+        def seconds(name: str, text: str, *labels: str) -> _Held[Histogram]:
+            return _Held(Histogram(f"{PREFIX}_{name}", text, labels, registry=registry, buckets=BUCKETS))
+
+        self._requests = counter(
+            "requests_total", "Requests answered.", "route", "method", "status", "source"
+        )
+        self._request_seconds = seconds(
+            "request_seconds", "From a request's arrival to its answer's end.", "route", "source"
+        )
+        self._in_flight = gauge("in_flight", "Requests being answered.", "listener")
+        self._attempts = counter("gateway_attempts_total", "Exchanges with the gateway.", "route", "outcome")
+        self._attempt_seconds = seconds(
+            "gateway_attempt_seconds", "Duration of an exchange with the gateway.", "route"
+        )
+        self._retries = counter("retries_total", "Attempts that were followed by another.", "route", "reason")
+        self._suppressed = counter(
+            "retries_suppressed_total", "Retries that were not made though allowed.", "reason"
+        )
+        self._transitions = counter(
+            "breaker_transitions_total",
+            "State changes of circuit breakers.",
+            "breaker",
+            "from_state",
+            "to_state",
+        )
+        self._rejected = counter("breaker_rejected_total", "Calls kept back by a circuit breaker.", "breaker")
+        self._tokens = counter("token_requests_total", "Requests for a gateway token.", "subject", "outcome")
+        self._violations = counter(
+            "contract_violations_total", "Gateway answers of no use, by field.", "route", "field"
+        )
+        modes = gauge("mode", "1 for the mode that the sidecar runs in.", "mode")
+        for name in (*MODES, mode):
+            modes[name,].set(float(name == mode))
+        gauge("build_info", "1, labelled with the version.", "version")[version,].set(1.0)
+
+        for listener in ("public", "admin"):
+            self._in_flight[listener,].set(0.0)
+        for reason in ("deadline", "unsafe", "breaker_open"):
+            self._suppressed[reason,].inc(0.0)
+        for key in product(("service", "user"), _TOKEN_OUTCOMES):
+            self._tokens[key].inc(0.0)
+
+    def expect_route(self, route: str, fields: Iterable[str]) -> None:
+        """Show a gateway route's series from now on.
+
+        `fields` are those whose absence violates its contract; `body` is added.
+        """
+        for outcome in _ATTEMPT_OUTCOMES:
+            self._attempts[route, outcome].inc(0.0)
+        for field in (*fields, "body"):
+            self._violations[route, field].inc(0.0)
+
+    def watch_breakers(self, breakers: Mapping[str, WatchedBreaker]) -> None:
+        """Show these breakers by name, beside those shown already; each scrape reads them."""
+        self._at_scrape.breakers.update(breakers)
+        for name in breakers:
+            self._rejected[name,].inc(0.0)
+            for from_state, to_state in permutations(STATES, 2):
+                self._transitions[name, from_state, to_state].inc(0.0)
+
+    def __call__(self, event: Event) -> None:
+        """Count an event. Never raises, never waits."""
+        match event:
+            case RequestEnded():
+                key = (event.route, _method(event.method), _status(event.status), event.source)
+                self._requests[key].inc()
+                self._request_seconds[event.route, event.source].observe(event.seconds)
+                self._in_flight[event.listener,].dec()
+            case RequestStarted():
+                self._in_flight[event.listener,].inc()
+            case AttemptEnded():
+                self._attempts[event.route, event.outcome].inc()
+                self._attempt_seconds[event.route,].observe(event.seconds)
+            case _:
+                self._count_rare(event)
+
+    def _count_rare(self, event: Event) -> None:
+        match event:
+            case RetryScheduled():
+                self._retries[event.route, event.reason].inc()
+            case RetrySuppressed():
+                self._suppressed[event.reason,].inc()
+            case ContractViolated():
+                self._violations[event.route, event.field].inc()
+            case BreakerChanged():
+                self._transitions[event.breaker, event.from_state, event.to_state].inc()
+            case BreakerRejected():
+                self._rejected[event.breaker,].inc()
+            case TokenRequested():
+                self._tokens[event.subject, event.outcome].inc()
+            case TokenAcquired(subject="service"):
+                self._at_scrape.token_expiry = event.expires_at
+            case _:
+                pass  # nothing that is counted
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics and their content type, in the format that `Accept` asks for.
+
+        Prometheus' text format 0.0.4, or OpenMetrics; a header that cannot be read gets the former.
+        """
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # a version that is no number cannot be compared with one
+            encode, content_type = choose_encoder("")
+        return encode(self._registry), content_type
