@@ -1,0 +1,115 @@
+"""The whole configuration: read once at start, every mistake told at once, nothing left to fail later."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proxy.diagnosis import read_model
+from proxy.lookup import Files, carried_directory, read
+from proxy.mocks import load_mocks
+from proxy.nodes import Mark, Problem, Scalar, Table, overlay, written_at
+from proxy.route import Route
+from proxy.settings import Settings
+from proxy.substitution import Substitution
+from proxy.tables import load_tables
+from proxy.template import JsonTemplate
+
+_MAX_SECRET = 64 * 1024
+
+
+class ConfigurationError(Exception):
+    """A configuration is not sound. Its text is one `FILE:LINE:COLUMN: what is wrong` a line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A sound configuration.
+
+    `tables` holds the routes by the dialect's name (`plan` and `newer` for `auto`; a file's name as it
+    is written) and their own; `mocks` the canned answers by the route's name. `warnings` are no mistakes.
+    """
+
+    settings: Settings
+    tables: Mapping[str, Mapping[str, Route]] = field(repr=False)
+    mocks: Mapping[str, JsonTemplate] = field(repr=False)
+    warnings: tuple[Problem, ...] = ()
+
+
+def load(
+    path: Path, environ: Mapping[str, str], *, listen: str | None = None, admin: str | None = None
+) -> Configuration:
+    """Read a configuration file and all that it names. Raises `ConfigurationError`.
+
+    What it does not set is as in the carried file. `listen` and `admin` are those of the command line
+    and go over the file's.
+    """
+    folder, carried = path.parent, carried_directory()
+    secrets = Substitution(environ, lambda name: _secret(folder / name))
+    files = Files((folder, carried), secrets)
+    problems: list[Problem] = []
+    document = files.document(path)
+    problems += document.problems
+    top = document.root
+    if not _same(path, carried / "proxy.yaml"):
+        base = files.document(carried / "proxy.yaml")
+        problems += base.problems
+        top = _over(base.root, top)
+    top = _over(top, _options(listen=listen, admin=admin))
+    own = str(path)
+    settings = read_model(Settings, top, (), {own, "--listen", "--admin"}, problems.append)
+    tables = load_tables(files, top, own, problems.append)
+    mocks = load_mocks(files, tables, problems.append)
+    if problems or settings is None:
+        raise ConfigurationError(map(_without_key, problems))
+    routes = {table.name: table.routes for table in tables}
+    return Configuration(settings, routes, mocks, tuple(_warnings(settings, top)))
+
+
+def _over(base: Table, top: Table) -> Table:
+    merged = overlay(base, top)
+    return merged if isinstance(merged, Table) else top
+
+
+def _options(**options: str | None) -> Table:
+    """Return the options of the command line as if a file of that name held them."""
+    given = {
+        name: (Mark(f"--{name}"), Scalar(Mark(f"--{name}"), value, value))
+        for name, value in options.items()
+        if value is not None
+    }
+    return Table(Mark("--"), given)
+
+
+def _without_key(problem: Problem) -> Problem:
+    """Return the problem of an option without the key that the option stands for."""
+    option = problem.mark.file
+    if not option.startswith("--"):
+        return problem
+    return Problem(problem.mark, problem.message.removeprefix(f"{option[2:]}: "))
+
+
+def _secret(path: Path) -> bytes:
+    data = read(path, _MAX_SECRET)
+    if len(data) > _MAX_SECRET:
+        raise OSError(0, f"it is larger than {_MAX_SECRET // 1024} KiB")
+    return data
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
+    if not settings.admin.loopback and not settings.admin_token.get_secret_value():
+        mark = written_at(top, ("admin",))[1]
+        yield Problem(mark, "admin: is not on loopback, and without admin_token the status is off")
+    if settings.gateway.breaker.slow_call > settings.gateway.timeout.attempt:
+        mark = written_at(top, ("gateway", "breaker", "slow_call"))[1]
+        yield Problem(mark, "gateway.breaker.slow_call: is over timeout.attempt, so no call is ever slow")

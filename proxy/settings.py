@@ -1,0 +1,226 @@
+"""The settings of `config/proxy.yaml`: one frozen model a section, and each stage is given its own.
+
+Times are seconds, sizes bytes, shares parts of one. The defaults are those of the carried
+configuration with nothing set in the environment.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from proxy.misfits import Misfit, Misfits
+from proxy.units import Duration, HostPort, HttpUrl, Listen, Network, Refused, Share, Size
+
+Mode = Literal["auto", "live", "offline"]
+Environment = Literal["development", "production"]
+
+_TOKEN = re.compile(r"[\x21-\x7e]*")
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise Refused("must be more than 0")
+    return value
+
+
+def _header_safe(secret: SecretStr) -> SecretStr:
+    """Refuse what would break out of a header line, or be a whole file by mistake (RFC 9110, 5.5)."""
+    if not _TOKEN.fullmatch(secret.get_secret_value()):
+        raise Refused("must be one word of visible ASCII characters")
+    return secret
+
+
+def _partner_id(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise Refused("must be a partner's number")
+    text = str(value)
+    if len(text) > 64 or not text.isprintable():
+        raise Refused("is no partner's number")
+    return text
+
+
+Span = Annotated[Duration, AfterValidator(_positive)]
+Rate = Annotated[Share, AfterValidator(_positive)]
+Amount = Annotated[Size, AfterValidator(_positive)]
+Token = Annotated[SecretStr, AfterValidator(_header_safe)]
+PartnerId = Annotated[str, PlainValidator(_partner_id), WithJsonSchema({"type": ["string", "integer"]})]
+
+
+class Section(BaseModel):
+    """What all sections share: nothing unknown, nothing converted, nothing altered later."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+class ActivitySettings(Section):
+    """The Activity server."""
+
+    url: HttpUrl = Field(
+        default="http://127.0.0.1:3002", description="Base URL of the Activity server, which is not changed."
+    )
+
+
+class LoginSettings(Section):
+    """Whom the sidecar logs in as."""
+
+    discord_id: str = Field(
+        default="activity-proxy", min_length=1, max_length=128, description="The Discord id to log in with."
+    )
+    username: str = Field(
+        default="Activity Proxy", min_length=1, max_length=128, description="The name to log in with."
+    )
+    roles: tuple[str, ...] = Field(default=(), description="The Discord roles to log in with.")
+
+
+class TimeoutSettings(Section):
+    """How long a call of the gateway may take."""
+
+    connect: Span = Field(default=1.0, description="Longest time for a connection to come about.")
+    attempt: Span = Field(default=3.0, description="Longest time for one attempt, connecting included.")
+    total: Span = Field(default=8.0, description="Longest time for a call with all its attempts.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TimeoutSettings":
+        problems = []
+        if self.attempt > self.total:
+            problems.append(Misfit(("attempt",), "attempt is over total", (("total",),)))
+        if self.connect > self.attempt:
+            problems.append(Misfit(("connect",), "connect is over attempt", (("attempt",),)))
+        if problems:
+            raise Misfits(problems)
+        return self
+
+
+class RetrySettings(Section):
+    """How often and how soon a failed call is made again."""
+
+    attempts: int = Field(default=3, ge=1, le=10, description="Attempts in all; 1 never repeats.")
+    initial: Span = Field(default=0.1, description="Longest delay before the second attempt; then doubling.")
+    max: Span = Field(default=2.0, description="Longest delay before any attempt.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RetrySettings":
+        if self.initial > self.max:
+            raise Misfits([Misfit(("initial",), "initial is over max", (("max",),))])
+        return self
+
+
+class BreakerSettings(Section):
+    """When the circuit breaker opens, and for how long."""
+
+    window: Span = Field(default=30.0, description="Only the calls of this last time count.")
+    minimum_calls: int = Field(
+        default=10, ge=1, le=1_000_000, description="It never opens on fewer calls than this."
+    )
+    failure_rate: Rate = Field(default=0.5, description="It opens when this share of calls failed.")
+    slow_call: Span = Field(default=2.0, description="An attempt that takes this long counts as slow.")
+    slow_rate: Rate = Field(default=1.0, description="It opens when this share of calls was slow.")
+    open: Span = Field(default=10.0, description="How long it stays open at first; doubles each time.")
+    open_max: Span = Field(default=300.0, description="How long it stays open at most.")
+    half_open_calls: int = Field(
+        default=3, ge=1, le=1000, description="Calls that may try whether the gateway is back."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "BreakerSettings":
+        if self.open > self.open_max:
+            raise Misfits([Misfit(("open",), "open is over open_max", (("open_max",),))])
+        return self
+
+
+class GatewaySettings(Section):
+    """The API Gateway."""
+
+    url: HttpUrl = Field(
+        default="http://localhost:3000/api", description="Base URL of the API Gateway; it ends in /api."
+    )
+    dialect: str = Field(
+        default="auto",
+        min_length=1,
+        description="The route table: auto (what the gateway supports), plan, newer, or a file.",
+    )
+    token: Token = Field(
+        default=SecretStr(""),
+        description="A fixed bearer token. Empty, or refused by the gateway: log in as below.",
+    )
+    login: LoginSettings = Field(default=LoginSettings(), description="Whom the sidecar logs in as.")
+    timeout: TimeoutSettings = Field(default=TimeoutSettings(), description="How long calls may take.")
+    retry: RetrySettings = Field(default=RetrySettings(), description="How failed calls are made again.")
+    breaker: BreakerSettings = Field(
+        default=BreakerSettings(), description="When a failing gateway is left alone, and for how long."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "GatewaySettings":
+        if self.breaker.slow_call > self.timeout.total:
+            slow, total = ("breaker", "slow_call"), ("timeout", "total")
+            raise Misfits([Misfit(slow, "breaker.slow_call is over timeout.total", (total,))])
+        return self
+
+
+class KalturaSettings(Section):
+    """What is known of Kaltura."""
+
+    partner_id: PartnerId = Field(
+        default="", description="Fills partnerId where the gateway has none; empty: none is known."
+    )
+
+
+class LimitSettings(Section):
+    """What a client may send."""
+
+    body: Amount = Field(default=1024**2, description="Largest body of a rewritten call.")
+    header: Amount = Field(default=16 * 1024, description="Largest header line.")
+
+
+class Settings(Section):
+    """The whole configuration; assembly takes it apart, and no stage sees more than its section."""
+
+    environment: Environment = Field(
+        default="development", description="In production no credential is ever mocked."
+    )
+    mode: Mode = Field(
+        default="auto",
+        description="auto: the gateway, then what stands in. live: the gateway and honest errors. "
+        "offline: canned answers, the gateway is never contacted.",
+    )
+    listen: Listen = Field(
+        default=HostPort("0.0.0.0", 3001),  # noqa: S104  (a sidecar's purpose)
+        description="Where clients connect.",
+    )
+    admin: Listen = Field(
+        default=HostPort("127.0.0.1", 9464), description="Where metrics, health and status are."
+    )
+    admin_token: Token = Field(
+        default=SecretStr(""),
+        description="Bearer token for the status where admin is not on loopback; empty: it is off.",
+    )
+    activity: ActivitySettings = Field(default=ActivitySettings(), description="The Activity server.")
+    gateway: GatewaySettings = Field(default=GatewaySettings(), description="The API Gateway.")
+    kaltura: KalturaSettings = Field(default=KalturaSettings(), description="What is known of Kaltura.")
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(), description="Networks whose X-Forwarded-* headers are believed."
+    )
+    limits: LimitSettings = Field(default=LimitSettings(), description="What a client may send.")
+    routes: Mapping[str, Mapping[str, Any]] = Field(
+        default={}, repr=False, description="Changes to the routes of the dialect, by name."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        if self.admin.overlaps(self.listen):
+            raise Misfits([Misfit(("admin",), "listen and admin are the same address", (("listen",),))])
+        return self

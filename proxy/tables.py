@@ -1,0 +1,167 @@
+"""Route tables as the files of a configuration give them.
+
+The user's own `routes` are laid over a table's before a route is read, so that a route is checked as it
+will be used, and a mistake is shown in the file that it stands in.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from proxy.diagnosis import dotted, near, read_model
+from proxy.lookup import Files
+from proxy.nodes import Lost, Mark, Node, Problem, Scalar, Table, find, overlay, written_at
+from proxy.route import Route
+from proxy.units import shown
+
+DIALECTS: Final = ("plan", "newer")
+ASKED: Final = ("session", "videos")
+"""The routes that `auto` asks the gateway about: both tables must have them."""
+
+RESERVED: Final = frozenset({"pass"})
+"""Names that stand for what is no route, in metrics and logs."""
+
+Tell = Callable[[Problem], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """A table that was read. `root` is what the files say, the user's changes included."""
+
+    name: str
+    root: Table = field(repr=False)
+    routes: Mapping[str, Route]
+
+    def mark(self, route: str, key: str) -> Mark:
+        """Return where a key of a route is written."""
+        return written_at(self.root, ("routes", route, key))[1]
+
+
+def load_tables(files: Files, top: Table, own: str, tell: Tell) -> list[RouteTable]:
+    """Read the tables that the configuration `top` (the file `own`) names; tell what is wrong."""
+    wanted = _wanted(files, top, tell)
+    bases = dict(_bases(files, wanted or DIALECTS, tell))
+    names = {name for base in bases.values() for name in _entries(base)}
+    changes = {name: entry for name, entry in _entries(top).items() if isinstance(entry[1], Table)}
+    for name, (mark, _) in changes.items():
+        if wanted and bases and name not in names:
+            tell(Problem(mark, f"there is no route {dotted((name,))}{near(name, names)}"))
+    tables = []
+    for label, base in bases.items():
+        entries = {name: entry for name, entry in changes.items() if name in _entries(base)}
+        over = Table(base.mark, {"routes": (base.mark, Table(base.mark, entries))})
+        root = overlay(base, over) if entries else base
+        tables.append(RouteTable(label, root if isinstance(root, Table) else base, {}))
+    read = [RouteTable(it.name, it.root, dict(_routes(it.root, own, tell))) for it in tables]
+    for table in read:
+        _tell_overlaps(table, tell)
+    if len(read) > 1:
+        _tell_differences(read, tell)
+    return read
+
+
+def _wanted(files: Files, top: Table, tell: Tell) -> tuple[str, ...]:
+    """Return the names of the tables in use; none where the configuration does not name one."""
+    path = ("gateway", "dialect")
+    node = find(top, path)
+    if not isinstance(node, Scalar) or not node.text or not (node.origin or isinstance(node.value, str)):
+        return ()  # told of as a setting
+    if node.text == "auto":
+        return DIALECTS
+    if files.find(_place(node.text)) is None:
+        tell(Problem(written_at(top, path)[1], f"{dotted(path)}: {_no_dialect(node, files)}"))
+        return ()
+    return (node.text,)
+
+
+def _place(name: str) -> str:
+    return f"dialects/{name}.yaml" if name in DIALECTS else name
+
+
+def _bases(files: Files, names: Iterable[str], tell: Tell) -> Iterable[tuple[str, Table]]:
+    for name in names:
+        path = files.find(_place(name))
+        document = files.document(path or Path(_place(name)))
+        for problem in document.problems:
+            tell(problem)
+        if not document.problems or document.root.entries:
+            _tell_shape(document.root, tell)
+            yield name, document.root
+
+
+def _no_dialect(node: Scalar, files: Files) -> str:
+    if node.origin:
+        return f"the value of {node.origin} is no dialect and no file"
+    hint = near(node.text, ["auto", *DIALECTS]) or files.near(node.text)
+    return f"{shown(node.text)} is no dialect and no file{hint}"
+
+
+def _tell_shape(root: Table, tell: Tell) -> None:
+    for key, (mark, _) in root.entries.items():
+        if key != "routes":
+            tell(Problem(mark, f"unknown key {dotted((key,))}{near(key, ['routes'])}"))
+    routes = find(root, ("routes",))
+    if isinstance(routes, Lost):
+        return
+    if routes is None:
+        tell(Problem(root.mark, "routes: is missing"))
+    elif not isinstance(routes, Table):
+        mark = written_at(root, ("routes",))[1]
+        tell(Problem(mark, "routes: must be a mapping (key: value)"))
+
+
+def _entries(root: Table) -> Mapping[str, tuple[Mark, Node]]:
+    routes = find(root, ("routes",))
+    return routes.entries if isinstance(routes, Table) else {}
+
+
+def _routes(root: Table, own: str, tell: Tell) -> Iterable[tuple[str, Route]]:
+    for name, (mark, node) in _entries(root).items():
+        path = ("routes", name)
+        if isinstance(node, Lost):
+            continue
+        if not isinstance(node, Table):
+            tell(Problem(mark, f"{dotted(path)}: must be a mapping (key: value)"))
+            continue
+        if name in RESERVED:
+            tell(Problem(mark, f"{dotted(path)}: no route can have this name"))
+        if "name" in node.entries:
+            tell(Problem(node.entries["name"][0], f"unknown key {dotted((*path, 'name'))}"))
+        named = Table(root.mark, {"name": (mark, Scalar(mark, name, name))})
+        whole = Table(root.mark, {"routes": (mark, Table(mark, {name: (mark, named)}))})
+        route = read_model(Route, overlay(root, whole), path, {own}, tell)
+        if route is not None:
+            yield name, route
+
+
+def _tell_overlaps(table: RouteTable, tell: Tell) -> None:
+    """Two routes for the same calls: one of them would never be used."""
+    seen: dict[tuple[object, ...], str] = {}
+    for name, route in table.routes.items():
+        pattern = route.match
+        same = (pattern.method, *(None if slot else text for slot, text in _parts(route)))
+        other = seen.setdefault(same, name)
+        if other != name:
+            text = f"{dotted(('routes', name, 'match'))}: the route {dotted((other,))} matches this too"
+            tell(Problem(table.mark(name, "match"), text))
+
+
+def _parts(route: Route) -> Iterable[tuple[str | None, str]]:
+    return zip(route.match.names, route.match.segments, strict=True)
+
+
+def _tell_differences(tables: list[RouteTable], tell: Tell) -> None:
+    """What `auto` cannot choose between: a client's call and its canned answer are the same in both."""
+    first, *rest = tables
+    for table in tables:
+        for name in ASKED:
+            if name not in _entries(table.root):
+                tell(Problem(table.root.mark, f"routes.{name}: is missing; the dialect auto asks for it"))
+    for table in rest:
+        for name in table.routes.keys() & first.routes.keys():
+            one, other = first.routes[name], table.routes[name]
+            for key, differs in (("match", one.match != other.match), ("canned", one.canned != other.canned)):
+                if differs:
+                    text = f"routes.{name}.{key}: is not as in {first.name}; auto wants the same in both"
+                    tell(Problem(table.mark(name, key), text))

@@ -1,0 +1,269 @@
+"""Durations, sizes, shares, addresses, URLs and networks as people write them."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from proxy.units import (
+    WRITTEN,
+    Duration,
+    HostPort,
+    HttpUrl,
+    Listen,
+    Network,
+    Refused,
+    Share,
+    Size,
+    parse_duration,
+    parse_http_url,
+    parse_network,
+    parse_share,
+    parse_size,
+    shown,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("250ms", 0.25), ("3s", 3), ("0s", 0), ("1.5s", 1.5), ("5m", 300), ("12h", 43_200), ("1d", 86_400)],
+)
+def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
+    """Each unit of time counts as many seconds as it has."""
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["3 sec", "", "s", "-1s", "1e3s", "3 s", "1m30s", "٣s", "3s\n", True, None, []]
+)
+def test_what_is_no_duration_is_refused_with_examples(text: object) -> None:
+    """The message shows the value and how a duration is written."""
+    with pytest.raises(Refused, match="is not a duration; write it like 250ms, 3s, 5m or 12h") as caught:
+        parse_duration(text)
+    assert str(caught.value).startswith(shown(text))
+
+
+@pytest.mark.parametrize("parse", [parse_duration, parse_size, parse_share])
+@pytest.mark.parametrize("number", [3, 0, 0.5])
+def test_a_bare_number_is_refused_for_its_missing_unit(
+    parse: Callable[[object], object], number: float
+) -> None:
+    """Nobody can see what a number without a unit means."""
+    with pytest.raises(Refused, match=rf"^{re.escape(str(number))} is not .*it has no unit, write it like"):
+        parse(number)
+
+
+@given(st.integers(0, 10**9 - 1), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_every_amount_of_a_unit_is_that_many_times_the_unit(amount: int, unit: str) -> None:
+    """Reading is linear in the number."""
+    assert parse_duration(f"{amount}{unit}") == pytest.approx(amount * parse_duration(f"1{unit}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1B", 1), ("16KiB", 16_384), ("64MiB", 67_108_864), ("1GiB", 1_073_741_824)]
+)
+def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
+    """Units of size are powers of 1024."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["16KB", "1.5MiB", "-1B", "16kib", "MiB", None])
+def test_what_is_no_size_is_refused(text: object) -> None:
+    """Decimal units are not guessed at."""
+    with pytest.raises(Refused, match="is not a size; write it like"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(("text", "share"), [("0%", 0), ("20%", 0.2), ("12.5%", 0.125), ("100%", 1)])
+def test_a_share_is_a_part_of_one(text: str, share: float) -> None:
+    """Percent are hundredths."""
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["101%", "100.1%", "-1%", "20", "%", "20 %", None])
+def test_what_is_no_share_is_refused(text: object) -> None:
+    """A share lies between nothing and all."""
+    with pytest.raises(Refused, match="is not a share; write it like 20%, from 0% to 100%"):
+        parse_share(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "loopback"),
+    [
+        ("0.0.0.0:3001", "0.0.0.0", 3001, False),
+        ("127.0.0.2:0", "127.0.0.2", 0, True),
+        ("localhost:80", "localhost", 80, True),
+        ("pod-1.svc:65535", "pod-1.svc", 65535, False),
+        ("[::1]:9464", "::1", 9464, True),
+        ("[::]:1", "::", 1, False),
+        ("[fe80::1%eth0]:80", "fe80::1%eth0", 80, False),
+    ],
+)
+def test_a_listen_address_is_read_and_written_back(text: str, host: str, port: int, loopback: bool) -> None:
+    """Host and port come apart, and `str` puts them together again."""
+    address = HostPort.parse(text)
+    assert (address.host, address.port, address.loopback) == (host, port, loopback)
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("3001", "is not a listen address"),
+        (3001, "is not a listen address"),
+        ("::1:80", "is not a listen address"),
+        ("a b:80", "is not a listen address"),
+        (":3001", "names no host; write it like 0.0.0.0:3001"),
+        ("localhost:65536", "has a port over 65535"),
+        ("256.0.0.1:80", "names a host that cannot be"),
+        ("10.1:80", "names a host that cannot be"),
+        ("a..b:80", "names a host that cannot be"),
+        ("[127.0.0.1:80", "is not a listen address"),
+        ("[1.2.3]:80", "names a host that cannot be"),
+        (f"{'a.' * 130}a:80", "names a host that cannot be"),
+    ],
+)
+def test_a_bad_listen_address_is_refused_with_the_reason(text: object, why: str) -> None:
+    """The message says what is wrong with the address."""
+    with pytest.raises(Refused, match=re.escape(why)):
+        HostPort.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ("0.0.0.0:1", "127.0.0.1:1", True),
+        ("127.0.0.1:1", "[::]:1", True),
+        ("127.0.0.1:1", "127.0.0.1:1", True),
+        ("127.0.0.1:1", "127.0.0.2:1", False),
+        ("127.0.0.1:1", "127.0.0.1:2", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+    ],
+)
+def test_two_listeners_overlap_on_one_port_of_one_or_every_host(one: str, other: str, overlap: bool) -> None:
+    """A port is taken once; port 0 is another one each time."""
+    assert HostPort.parse(one).overlaps(HostPort.parse(other)) is overlap
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://localhost:3000/api", "http://localhost:3000/api"),
+        ("https://gateway.example.com/", "https://gateway.example.com"),
+        ("http://10.0.0.1", "http://10.0.0.1"),
+        ("http://[::1]:80/a/b//", "http://[::1]:80/a/b"),
+        ("HTTP://a:/x%20y", "http://a/x%20y"),
+    ],
+)
+def test_a_base_url_loses_its_trailing_slash_only(text: str, url: str) -> None:
+    """Paths are appended to it."""
+    assert parse_http_url(text) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (5, "5 is not a URL"),
+        ("localhost:3000", "is not an http or https URL"),
+        ("ftp://a/", "is not an http or https URL"),
+        ("http://ä/", "is not an http or https URL"),
+        ("http://a/\n", "is not an http or https URL"),
+        ("http://", "names no host or port that can be"),
+        ("http://a:0/", "names no host or port that can be"),
+        ("http://a b/", "names no host or port that can be"),
+        ("http://[::g]/", "is not a URL"),
+        ("http://a:99999/", "is not a URL"),
+        ("http://a/?x=1", "holds a query or fragment"),
+        ("http://a/?", "holds a query or fragment"),
+        ("http://a/#x", "holds a query or fragment"),
+        ("http://a/x/../y", "has a path that can be read in more than one way"),
+        ("http://a/x//y", "has a path that can be read in more than one way"),
+        ("http://a/{x}", "has a path that can be read in more than one way"),
+    ],
+)
+def test_a_bad_base_url_is_refused_with_the_reason(text: object, why: str) -> None:
+    """What a base URL must not hold is named."""
+    with pytest.raises(Refused, match=re.escape(why)):
+        parse_http_url(text)
+
+
+@pytest.mark.parametrize("text", ["http://me:hunter2@a/", "ftp://me:hunter2@a/", "http://me:hunter2@[/"])
+def test_a_password_in_a_url_is_refused_and_not_shown(text: str) -> None:
+    """An error ends in logs, and a password must not."""
+    with pytest.raises(Refused) as caught:
+        parse_http_url(text)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_networks_are_read_and_loose_bits_are_pointed_out() -> None:
+    """A network with bits beyond its prefix is most likely a slip, and the hint says what it would be."""
+    assert str(parse_network("10.0.0.0/8")) == "10.0.0.0/8"
+    assert str(parse_network("192.0.2.1")) == "192.0.2.1/32"
+    with pytest.raises(Refused, match=re.escape("has bits beyond its prefix; write 10.0.0.0/8")) as caught:
+        parse_network("10.0.0.1/8")
+    assert "10.0.0" not in caught.value.why
+    for text in ("10.0.0.0/33", "intranet", "fe80::1%eth0", 167_772_160, None):
+        with pytest.raises(Refused, match="is not a network; write it like"):
+            parse_network(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", '"a"'),
+        ("é", '"é"'),
+        ("\x1b[2J", '"\\u001b[2J"'),
+        ("x" * 100, '"' + "x" * 60 + '…"'),
+        (True, "true"),
+        (None, "null"),
+        (3, "3"),
+        ((1,), "a list"),
+        ({"a": 1}, "a mapping"),
+    ],
+)
+def test_an_error_shows_a_value_as_yaml_would(value: object, text: str) -> None:
+    """Values are shown short, on one line and without control characters."""
+    assert shown(value) == text
+
+
+class _Model(BaseModel):
+    duration: Duration = 1.0
+    size: Size = 1
+    share: Share = 1.0
+    listen: Listen = HostPort("localhost", 1)
+    url: HttpUrl = "http://a"
+    network: Network = parse_network("10.0.0.0/8")
+
+
+WORDS = {
+    "duration": "250ms",
+    "size": "16KiB",
+    "share": "20%",
+    "listen": "[::1]:80",
+    "url": "https://a.b/c",
+    "network": "fd00::/8",
+}
+
+
+def test_models_of_a_file_take_texts_with_units_only() -> None:
+    """A number of a file is refused where code may give one."""
+    model = _Model.model_validate(WORDS, context=WRITTEN)
+    assert (model.duration, model.size, model.share, str(model.listen)) == (0.25, 16_384, 0.2, "[::1]:80")
+    assert _Model(duration=2.0, size=3, share=0.5, listen=model.listen, network=model.network).duration == 2.0
+    for name, number in {"duration": 3, "size": 3, "share": 0.5}.items():
+        with pytest.raises(ValidationError, match="has no unit"):
+            _Model.model_validate({name: number}, context=WRITTEN)
+    with pytest.raises(ValidationError, match="true is not a duration"):
+        _Model.model_validate({"duration": True})
+
+
+def test_editors_are_told_patterns_that_take_what_is_taken() -> None:
+    """Each type's JSON Schema has a pattern, and the examples match it."""
+    properties = _Model.model_json_schema()["properties"]
+    for name, text in WORDS.items():
+        pattern, examples = properties[name]["pattern"], properties[name]["examples"]
+        assert all(re.search(pattern, good) for good in [text, *examples])
+        assert not re.search(pattern, "3 sec")
