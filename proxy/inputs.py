@@ -30,7 +30,7 @@ class InvalidInput(Exception):
 def _compile_pattern(value: object) -> re.Pattern[str]:
     try:
         return re.compile(text(value))
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
 
 
@@ -40,7 +40,7 @@ Pattern = Annotated[re.Pattern[str], Compiled(_compile_pattern, (("type", "strin
 class Input(BaseModel):
     """One value that a route takes: where it stands, what it may be, what is said when it may not."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     where: Literal["path", "query", "body"] = Field(
         alias="from", description="Where the value stands: path, query, or body (a JSON object)."

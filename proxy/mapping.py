@@ -12,6 +12,9 @@ import jmespath
 from jmespath import exceptions, functions
 from jmespath.parser import ParsedResult
 
+MAX_LENGTH = 4000
+"""Characters; a longer chain would be walked deeper than the interpreter goes."""
+
 
 class UnmappableReply(Exception):
     """The gateway's answer is of another shape than the mapping expects."""
@@ -39,6 +42,8 @@ class ReplyMapping:
     @classmethod
     def compile(cls, text: str) -> "ReplyMapping":
         """Compile an expression. Raises ValueError saying what is wrong and where in it."""
+        if len(text) > MAX_LENGTH:
+            raise ValueError(f"the expression is longer than {MAX_LENGTH} characters")
         names: set[str] = set()
         try:
             parsed = jmespath.compile(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Union
 
-_SLOT = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_.]*)\s*(?:-\s*(\d+)([smhd])\s*)?\}\}")
+_SLOT = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_.]*)\s*(?:-\s*(\d{1,5})([smhd])\s*)?\}\}")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _EARLIEST = 100 * 366 * 86400
 
