@@ -1,0 +1,79 @@
+"""The source `activity`: the Activity server's own answer to a rewritten call.
+
+A route without a gateway call is the Activity server's own business: whatever it answers is the answer. For
+any other route it only stands in, and then a good answer is wanted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, hdrs
+from yarl import URL
+
+from proxy.call import JSON, Answer, Call, Failure, FailureKind, SourceFailed
+from proxy.headers import Network, as_text, end_to_end, forwarded_headers
+
+MAX_ANSWER = 8 * 1024 * 1024
+_OURS = frozenset({b"content-length", b"expect", b"accept-encoding"})
+# An answer that stands in for another has to come whole.
+_CONDITIONAL = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"range"})
+_NOT_RELAYED = frozenset({b"content-length", b"content-type", b"x-request-id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Answers with what the Activity server at `origin` says.
+
+    `timeout` is in seconds. The request is made once: a code for a token works only once.
+    """
+
+    origin: str
+    session: ClientSession
+    trusted: Sequence[Network]
+    timeout: float
+
+    async def __call__(self, call: Call) -> Answer:
+        """Return the Activity server's answer. Raises `SourceFailed` when there is none, or no good one."""
+        answer = await self._exchange(call)
+        if call.route.call is None:
+            return answer
+        if answer.status != 200 or not answer.content_type.startswith("application/json"):
+            detail = f"the Activity server answered {answer.status}"
+            raise SourceFailed(Failure("activity", FailureKind.STATUS, detail, answer.status))
+        return Answer(200, answer.body, "activity")
+
+    async def _exchange(self, call: Call) -> Answer:
+        request = call.request
+        gone = _OURS if call.route.call is None else _OURS | _CONDITIONAL
+        kept = [field for field in end_to_end(request.fields) if field[0].lower() not in gone]
+        headers = as_text(forwarded_headers(kept, request.hop, self.trusted))
+        try:
+            async with self.session.request(
+                "GET" if request.method == "HEAD" else request.method,
+                URL(self.origin + request.target, encoded=True),
+                data=request.body or None,
+                headers=[*headers, ("Accept-Encoding", "identity")],
+                allow_redirects=False,
+                timeout=ClientTimeout(total=self.timeout),
+            ) as response:
+                body = await response.content.read(MAX_ANSWER + 1)
+                while len(body) <= MAX_ANSWER and not response.content.at_eof():
+                    body += await response.content.read(MAX_ANSWER + 1 - len(body))
+        except TimeoutError:
+            raise _failed(FailureKind.TIMEOUT, "the Activity server did not answer in time") from None
+        except (ClientError, OSError):
+            raise _failed(FailureKind.UNREACHABLE, "the Activity server is away") from None
+        if len(body) > MAX_ANSWER:
+            raise _failed(FailureKind.CONTRACT, "the Activity server's answer is too large")
+        fields = end_to_end(response.raw_headers)
+        return Answer(
+            response.status,
+            body,
+            "activity",
+            content_type=response.headers.get(hdrs.CONTENT_TYPE, JSON),
+            headers=tuple(as_text(field for field in fields if field[0].lower() not in _NOT_RELAYED)),
+        )
+
+
+def _failed(kind: FailureKind, detail: str) -> SourceFailed:
+    return SourceFailed(Failure("activity", kind, detail))

@@ -1,0 +1,265 @@
+"""The source `gateway`: one call of the API Gateway, with deadline, retries, token and breaker.
+
+Read `Gateway.__call__` for a call and `_Exchange` for an attempt. An attempt passes the token, then the
+breaker, then the wire, and its answer is judged before the breaker hears of it: a 200 that is an HTML page
+is a failure of the gateway like a 500.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+from aiohttp import (
+    ClientHandlerType,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    hdrs,
+)
+from aiohttp_retry import RetryClient
+from yarl import URL
+
+from proxy.attempts import AttemptFailed, Attempts, RetrySettings
+from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed, Subject
+from proxy.clock import Clock
+from proxy.errors import error_body
+from proxy.events import AttemptEnded, ContractViolated, Observe, RetrySuppressed
+from proxy.grant import TokenError
+from proxy.inputs import called_with
+from proxy.protocols import Breaker, Permit, Tokens
+from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge, retry_after_seconds
+from proxy.wire import exchanged
+
+# A pause that a 429 asks for is waited out by a retry up to here, and by the breaker from here on (seconds).
+LONG_PAUSE = 1.0
+# An attempt that the deadline leaves less than this share of its time says nothing of the gateway.
+FAIR_SHARE = 0.5
+_OUTCOMES: Mapping[type[Verdict], str] = {Usable: "ok", Missing: "missing", Refused: "refused"}
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Answers a call from the API Gateway.
+
+    `base` is the base URL without a trailing slash; `attempt_timeout` is in seconds; `scope` gives the values
+    that every mapping may use.
+    """
+
+    base: str
+    session: ClientSession
+    tokens: Callable[[Subject], Tokens]
+    breakers: Mapping[str, Breaker]
+    retry: RetrySettings
+    attempt_timeout: float
+    scope: Callable[[], Mapping[str, object]]
+    clock: Clock
+    random: Callable[[], float]
+    observe: Observe
+
+    async def __call__(self, call: Call) -> Answer:
+        """Return the mapped answer. Raises `SourceFailed`."""
+        route = call.route
+        if route.call is None:
+            raise ValueError(f"route {route.name} has no gateway call")
+        attempts = Attempts(
+            route.name,
+            self.retry,
+            repeatable=route.repeatable,
+            deadline=call.deadline,
+            clock=self.clock,
+            random=self.random,
+            observe=self.observe,
+        )
+        exchange = _Exchange(self, call, attempts)
+        values = called_with(route.inputs, call.values)
+        try:
+            url = URL(self.base + route.call.render(values), encoded=True)
+        except ValueError as error:
+            return _mistake(call, 400, str(error), "invalid_request")
+        body = None
+        headers = {hdrs.ACCEPT: "application/json", "X-Request-Id": call.request_id}
+        if route.send is not None:
+            body = orjson.dumps(route.send.render({**self.scope(), **values, **subject_values(call.subject)}))
+            headers[hdrs.CONTENT_TYPE] = "application/json"
+        client = RetryClient(self.session, retry_options=attempts)
+        try:
+            await client.request(
+                route.call.method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                middlewares=(exchange.with_token, exchange.attempt),
+            )
+        except AttemptFailed as error:
+            raise SourceFailed(error.failure) from None
+        return self._answer(call, exchange.verdict)
+
+    def _answer(self, call: Call, verdict: Verdict | None) -> Answer:
+        match verdict:
+            case Usable(reply, violations):
+                for name in violations:
+                    self.observe(ContractViolated(call.route.name, name))
+                headers = (("Cache-Control", "no-store"),) if call.route.credential else ()
+                return Answer(200, orjson.dumps(paged(call, reply)), "gateway", headers=headers)
+            case Missing():
+                return _missing(call)
+            case Refused(status, message):
+                return _mistake(call, status, message, "refused_by_gateway")
+            case Failed():
+                raise SourceFailed(_failure(verdict))
+            case None:
+                raise ValueError("the call ended without a verdict")
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What one call keeps between its attempts: the last verdict.
+
+    Whatever is waited for (a token, the wire, a delay) has its own limit, and none goes past the deadline.
+    """
+
+    gateway: Gateway
+    call: Call
+    attempts: Attempts
+    verdict: Verdict | None = field(default=None)
+
+    async def with_token(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        """Send the request as its subject; a token that is refused is replaced once."""
+        self.attempts.begin()
+        tokens = self.gateway.tokens(self.call.subject)
+        generation = await self._authorize(request, tokens)
+        response = await send(request)
+        if response.status != 401:
+            return response
+        tokens.void(generation)
+        await self._authorize(request, tokens)
+        return await send(request)
+
+    async def _authorize(self, request: ClientRequest, tokens: Tokens) -> int:
+        try:
+            async with asyncio.timeout(self._left()):
+                token = await tokens.get()
+        except TimeoutError:
+            raise SourceFailed(_late("the gateway gave no token in time")) from None
+        except TokenError as error:
+            detail = f"no token: {error.detail}"
+            failure = Failure("gateway", FailureKind.TOKEN, detail, retry_after=error.retry_after)
+            raise SourceFailed(failure) from None
+        request.headers[hdrs.AUTHORIZATION] = f"Bearer {token.value}"
+        return token.generation
+
+    async def attempt(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        """Make one attempt, judge its answer and tell the breaker."""
+        gateway = self.gateway
+        allowed = min(gateway.attempt_timeout, self._left())
+        permit = self._permit()
+        start = gateway.clock.monotonic()
+        outcome = "cancelled"
+        try:
+            response, body = await exchanged(request, send, allowed)
+            verdict = self._judge(response, body)
+            outcome = _outcome(verdict)
+            _tell(permit, verdict, gateway.clock.monotonic() - start)
+            return response
+        except AttemptFailed as error:
+            kind = error.failure.kind
+            outcome = kind.value
+            if kind is not FailureKind.TIMEOUT or allowed >= FAIR_SHARE * gateway.attempt_timeout:
+                permit.failure(gateway.clock.monotonic() - start)
+            if kind is FailureKind.CONTRACT:
+                gateway.observe(ContractViolated(self.call.route.name, "body"))
+            self.attempts.ended(error)
+            raise
+        finally:
+            permit.cancel()
+            seconds = gateway.clock.monotonic() - start
+            gateway.observe(AttemptEnded(self.call.route.name, outcome, seconds))
+
+    def _permit(self) -> Permit:
+        route = self.call.route
+        try:
+            return self.gateway.breakers[route.group].acquire()
+        except SourceFailed:
+            if self.attempts.made > 1:
+                self.gateway.observe(RetrySuppressed(route.name, "breaker_open"))
+            raise
+
+    def _left(self) -> float:
+        left = self.call.deadline - self.gateway.clock.monotonic()
+        if left <= 0:
+            raise SourceFailed(_late("the gateway did not answer in time"))
+        return left
+
+    def _judge(self, response: ClientResponse, body: bytes) -> Verdict:
+        gateway = self.gateway
+        verdict = judge(
+            self.call.route,
+            response.status,
+            body,
+            {**gateway.scope(), **self.call.values},
+            retry_after_seconds(response.headers.get(hdrs.RETRY_AFTER), gateway.clock.time()),
+        )
+        self.verdict = verdict
+        self.attempts.ended(None)
+        if isinstance(verdict, Failed):
+            self.attempts.ended(AttemptFailed(_failure(verdict), sent=True, retryable=verdict.retryable))
+            if verdict.field is not None:
+                gateway.observe(ContractViolated(self.call.route.name, verdict.field))
+        return verdict
+
+
+def paged(call: Call, reply: dict[str, object]) -> dict[str, object]:
+    """Cut a list to the page that was asked for, where the gateway gave more than a page."""
+    if call.route.paging is None:
+        return reply
+    elements = reply.get(call.route.paging)
+    called = called_with(call.route.inputs, call.values)
+    page, size = int(called["page"]), int(called["pageSize"])
+    if not isinstance(elements, list) or len(elements) <= size:
+        return reply
+    return {**reply, call.route.paging: elements[(page - 1) * size : page * size]}
+
+
+def _late(detail: str) -> Failure:
+    return Failure("gateway", FailureKind.TIMEOUT, detail)
+
+
+def _failure(failed: Failed) -> Failure:
+    return Failure("gateway", failed.kind, failed.detail, failed.status, failed.retry_after)
+
+
+def _tell(permit: Permit, verdict: Verdict, seconds: float) -> None:
+    """Tell the breaker what an answer says of the gateway: a caller's mistake is none of its failures."""
+    if not isinstance(verdict, Failed):
+        permit.success(seconds)
+    elif verdict.counts:
+        permit.failure(seconds)
+    elif verdict.status == 429 and (verdict.retry_after or 0.0) >= LONG_PAUSE:
+        permit.hold_open(verdict.retry_after or 0.0)
+    else:
+        permit.success(seconds)
+
+
+def _outcome(verdict: Verdict) -> str:
+    return verdict.kind.value if isinstance(verdict, Failed) else _OUTCOMES[type(verdict)]
+
+
+def subject_values(subject: Subject) -> dict[str, object]:
+    """Return what a call's body may say of the subject."""
+    return {
+        "subject.discordId": subject.discord_id,
+        "subject.username": subject.username,
+        "subject.roles": subject.roles,
+    }
+
+
+def _missing(call: Call) -> Answer:
+    named = next(iter(call.values.values()), "")
+    body = error_body("Video not found", f"There is no video {named}", "not_found", call.request_id)
+    return Answer(404, body, "gateway")
+
+
+def _mistake(call: Call, status: int, message: str, code: str) -> Answer:
+    return Answer(status, error_body(message, message, code, call.request_id), "gateway")

@@ -1,0 +1,98 @@
+"""The ladder: a route's sources in order; the first that answers wins, and the answer says which it was.
+
+When none answers the client gets an honest error: 502 for an answer that cannot be used, 503 for a gateway
+that is away or kept back, 504 for one that took too long.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, SourceName
+from proxy.errors import error_body
+from proxy.events import Observe, SourceFailedEvent
+from proxy.route import Route
+
+_ERRORS: Mapping[FailureKind, tuple[int, str]] = {
+    FailureKind.UNREACHABLE: (503, "gateway_unreachable"),
+    FailureKind.TIMEOUT: (504, "gateway_timeout"),
+    FailureKind.STATUS: (502, "gateway_error"),
+    FailureKind.CONTRACT: (502, "gateway_unusable_answer"),
+    FailureKind.NO_SUCH_ROUTE: (502, "gateway_no_such_route"),
+    FailureKind.UNAUTHORIZED: (502, "gateway_unauthorized"),
+    FailureKind.TOKEN: (503, "gateway_token_unavailable"),
+    FailureKind.BREAKER_OPEN: (503, "gateway_breaker_open"),
+    FailureKind.OFF: (503, "gateway_off"),
+}
+_BUSY = frozenset({429, 503})
+_DEFAULT_RETRY_AFTER = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which sources a route's ladder has, by mode and environment.
+
+    `named` are the routes whose fallback the operator wrote out: those may mock a credential in production.
+    """
+
+    mode: Literal["auto", "live", "offline"]
+    production: bool
+    named: frozenset[str]
+
+    def order(self, route: Route) -> tuple[SourceName, ...]:
+        """Return the route's sources, first to last."""
+        secret = self.production and route.credential and route.name not in self.named
+        mocked = self.mode != "live" and not secret
+        if route.call is None:  # the Activity server's own business
+            return tuple(source for source in route.fallback if mocked or source == "activity")
+        if self.mode == "offline":
+            return tuple(source for source in route.fallback if mocked and source == "canned")
+        return ("gateway", *(route.fallback if mocked else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Asks a route's sources in turn, as `policy` orders them."""
+
+    sources: Mapping[SourceName, Source]
+    policy: Policy
+    observe: Observe
+
+    async def __call__(self, call: Call) -> Answer:
+        """Return the first answer, or the honest error of the first failure."""
+        failures: list[Failure] = []
+        for name in self.policy.order(call.route):
+            try:
+                answer = await self.sources[name](call)
+            except SourceFailed as error:
+                failures.append(error.failure)
+                self.observe(SourceFailedEvent(call.route.name, error.failure, call.request_id))
+                continue
+            return replace(answer, failures=tuple(failures))
+        if not failures:
+            failures.append(
+                Failure("gateway", FailureKind.OFF, f"no source may answer in mode {self.policy.mode}")
+            )
+        return honest_error(call, tuple(failures))
+
+
+def honest_error(call: Call, failures: tuple[Failure, ...]) -> Answer:
+    """Return the error that tells a client what is wrong and when to come back (RFC 9110, 10.2.3)."""
+    first = failures[0]
+    status, code = _ERRORS[first.kind]
+    if first.source == "activity":
+        status, code = 502, "activity_unreachable"
+    elif first.status in _BUSY:
+        status, code = 503, "gateway_busy"
+    headers: tuple[tuple[str, str], ...] = ()
+    message = f"The video service cannot answer right now ({first.detail})."
+    if status in {503, 504}:
+        seconds = math.ceil(
+            _DEFAULT_RETRY_AFTER if first.retry_after is None else max(1.0, first.retry_after)
+        )
+        headers = (("Retry-After", str(seconds)),)
+        message += f" Please try again in {seconds} seconds."
+    error = {502: "Bad gateway", 503: "Service unavailable", 504: "Gateway timeout"}[status]
+    body = error_body(error, message, code, call.request_id)
+    return Answer(status, body, None, headers=headers, failures=failures)

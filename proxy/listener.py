@@ -1,0 +1,240 @@
+"""The public listener: a request's way, readable from top to bottom.
+
+target -> match -> pass through | read the body -> validate -> ladder -> reply
+"""
+
+import asyncio
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import orjson
+from aiohttp import hdrs, web
+
+from proxy.call import Answer, Call, ClientRequest, Failure, Source, Subject
+from proxy.clock import Clock
+from proxy.errors import ActivityAway, MalformedBody, error_body
+from proxy.events import Crashed, Observe, RequestEnded, RequestStarted
+from proxy.headers import Hop
+from proxy.inputs import InvalidInput, query_values, read_inputs
+from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
+from proxy.provenance import provenance
+from proxy.route import Route
+
+PASS = "pass"  # noqa: S105  (the route label of what passes through)
+CLIENT_LEFT = 499
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_NO_BODY = b""
+
+
+class Refusal(Exception):
+    """A request that is answered with an error at once."""
+
+    def __init__(self, status: int, error: str, code: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.code = code
+
+
+@dataclass(slots=True)
+class _Account:
+    """What the access line says of a request, filled in on its way."""
+
+    request_id: str
+    route: str = "none"
+    source: str = "error"
+    status: int = 500
+    sent: int = 0
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Handles every public request.
+
+    `routes` finds the name of a route, `route` gives the route in force for it. `total` is the time in
+    seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send.
+    """
+
+    routes: PathIndex[str]
+    route: Callable[[str], Route]
+    answer: Source
+    pass_through: Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+    origin_form: Callable[[str], str | None]
+    client_address: Callable[[web.BaseRequest], str]
+    subject: Subject
+    total: float
+    max_body: int
+    open_cors: bool
+    clock: Clock
+    observe: Observe
+    _make_id: Callable[[], str] = field(default=lambda: uuid4().hex)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; whatever happens, the client hears of it in the error shape."""
+        start = self.clock.monotonic()
+        account = _Account(self._request_id(request))
+        self.observe(RequestStarted("public"))
+        try:
+            response = await self._respond(request, account)
+        except (asyncio.CancelledError, ConnectionError):  # a source's own never come here
+            account.status = CLIENT_LEFT
+            raise
+        except Exception as error:  # the last place that can answer
+            self.observe(Crashed(account.request_id, error))
+            if account.route == PASS and request.writer.output_size > 0:
+                raise
+            response = self._error(account, 500, "Internal server error", "internal_error")
+        finally:
+            self.observe(
+                RequestEnded(
+                    listener="public",
+                    route=account.route,
+                    method=request.method,
+                    status=account.status,
+                    source=account.source,
+                    seconds=self.clock.monotonic() - start,
+                    request_id=account.request_id,
+                    target=request.raw_path,
+                    client=self.client_address(request),
+                    bytes_sent=0 if request.method == hdrs.METH_HEAD else account.sent,
+                    failures=account.failures,
+                )
+            )
+        return response
+
+    async def _respond(self, request: web.BaseRequest, account: _Account) -> web.StreamResponse:
+        try:
+            target = self._target(request)
+            path, query = split_target(target)
+            found = self.routes.find(request.method, path)
+            if found is AMBIGUOUS:
+                raise Refusal(400, "The path can be read in more than one way", "ambiguous_path")
+            if found is None:
+                account.route = PASS
+                return await self._pass(request, target, account)
+            name, parameters = found
+            account.route = name
+            call = await self._call(request, account.request_id, name, parameters, target, query)
+        except Refusal as refusal:
+            return self._error(account, refusal.status, refusal.error, refusal.code)
+        except ActivityAway as away:
+            message = f"The Activity server is away ({away.reason})"
+            return self._error(account, 502, "Bad gateway", "activity_unreachable", message)
+        except (MalformedBody, web.RequestPayloadError):
+            response = self._error(account, 400, "The request body is malformed", "malformed_body")
+            response.force_close()  # where the next request begins is not known
+            return response
+        return self._reply(await self.answer(call), account)
+
+    def _target(self, request: web.BaseRequest) -> str:
+        target = self.origin_form(request.raw_path)
+        if target is None:
+            raise Refusal(400, "The request target is not a path", "invalid_target")
+        return without_discord_prefix(target)
+
+    async def _pass(self, request: web.BaseRequest, target: str, account: _Account) -> web.StreamResponse:
+        response = await self.pass_through(request, target)
+        account.source, account.status = "activity", response.status
+        account.sent = response.body_length
+        return response
+
+    async def _call(
+        self,
+        request: web.BaseRequest,
+        request_id: str,
+        name: str,
+        parameters: Mapping[str, str],
+        target: str,
+        query: str,
+    ) -> Call:
+        route = self.route(name)
+        body = await self._body(request)
+        sent = _json_object(request, body, self.max_body) if _reads_body(route) else {}
+        try:
+            values = read_inputs(route.inputs, parameters, query_values(query), sent)
+        except InvalidInput as error:
+            raise Refusal(400, str(error), "invalid_request") from None
+        return Call(
+            route=route,
+            values=values,
+            subject=self.subject,
+            request=ClientRequest(request.method, target, _hop(request), request.raw_headers, body),
+            request_id=request_id,
+            deadline=self.clock.monotonic() + self.total,
+        )
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        if not request.body_exists:
+            return _NO_BODY
+        too_large = Refusal(413, "The request body is too large", "body_too_large")
+        if (request.content_length or 0) > self.max_body:
+            raise too_large
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > self.max_body:
+                raise too_large
+        return bytes(body)
+
+    def _request_id(self, request: web.BaseRequest) -> str:
+        given = request.headers.get("X-Request-Id", "")
+        return given if _REQUEST_ID.fullmatch(given) else self._make_id()
+
+    def _reply(self, answer: Answer, account: _Account) -> web.StreamResponse:
+        account.status, account.failures = answer.status, answer.failures
+        account.source = answer.source or "error"
+        account.sent = len(answer.body)
+        headers = provenance(answer, account.request_id)
+        if self.open_cors:
+            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
+
+    def _error(
+        self, account: _Account, status: int, error: str, code: str, message: str | None = None
+    ) -> web.StreamResponse:
+        body = error_body(error, message or error, code, account.request_id)
+        return self._reply(Answer(status, body, None), account)
+
+
+def _hop(request: web.BaseRequest) -> Hop:
+    version = f"{request.version.major}.{request.version.minor}"
+    return Hop(request.remote, request.scheme, request.headers.get(hdrs.HOST), version)
+
+
+def _reads_body(route: Route) -> bool:
+    return any(wanted.where == "body" for wanted in route.inputs.values())
+
+
+def _json_object(request: web.BaseRequest, body: bytes, limit: int) -> Mapping[str, object]:
+    """Read a body as the Activity server does: none, or one of another type, is an empty object."""
+    if not body or request.content_type != "application/json":
+        return {}
+    content: object
+    try:
+        content = orjson.loads(_decoded(request, body, limit))
+    except orjson.JSONDecodeError as error:
+        where = f"The body is not JSON: {error.msg} at character {error.pos}"
+        raise Refusal(400, where, "invalid_json") from None
+    if not isinstance(content, dict):
+        raise Refusal(400, "The body is not a JSON object", "invalid_json")
+    return content
+
+
+def _decoded(request: web.BaseRequest, body: bytes, limit: int) -> bytes:
+    coding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
+    if coding in {"", "identity"}:
+        return body
+    if coding not in {"gzip", "deflate"}:
+        raise Refusal(415, "The body's content coding is not known", "unknown_coding")
+    inflate = zlib.decompressobj(wbits=47)  # 32 + 15: takes gzip and zlib alike
+    try:
+        content = inflate.decompress(body, limit + 1)
+    except zlib.error:
+        raise Refusal(400, "The body does not hold what its coding says", "invalid_coding") from None
+    if len(content) > limit:
+        raise Refusal(413, "The request body is too large", "body_too_large")
+    return content

@@ -1,0 +1,196 @@
+"""When a failed call is made again, after how long, and what is told of it."""
+
+from typing import cast
+
+from aiohttp import ClientResponse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.attempts import AttemptFailed, Attempts
+from proxy.call import Failure, FailureKind
+from proxy.events import RetryScheduled, RetrySuppressed
+from tests.clocks import FakeClock
+from tests.gateway_fakes import Events, Retry
+
+ANSWER = cast("ClientResponse", None)  # the answer itself is not looked at
+
+
+def attempts(
+    retry: Retry | None = None,
+    *,
+    repeatable: bool = True,
+    deadline: float = 8.0,
+    dice: float = 0.0,
+    clock: FakeClock | None = None,
+    events: Events | None = None,
+) -> Attempts:
+    """Return the options of one call, of which one attempt has begun."""
+    options = Attempts(
+        "video",
+        retry or Retry(),
+        repeatable=repeatable,
+        deadline=deadline,
+        clock=clock or FakeClock(),
+        random=lambda: dice,
+        observe=(Events() if events is None else events).append,
+    )
+    options.begin()
+    return options
+
+
+def failed(*, retry_after: float | None = None, sent: bool = True, retryable: bool = True) -> AttemptFailed:
+    """Return a failure."""
+    failure = Failure("gateway", FailureKind.STATUS, "the gateway answered 503", 503, retry_after)
+    return AttemptFailed(failure, sent=sent, retryable=retryable)
+
+
+def again(options: Attempts) -> bool:
+    """Ask whether the loop may go on after an exception."""
+    return bool(options.exceptions)
+
+
+def test_an_answer_is_not_asked_for_again() -> None:
+    """After an answer nothing is repeated."""
+    options = attempts()
+    options.ended(None)
+    assert not again(options)
+
+
+async def test_a_failed_answer_is_refused_while_attempts_are_left() -> None:
+    """The loop is told to accept the last answer, and no failed one before it."""
+    options = attempts(Retry(attempts=2))
+    accept = options.evaluate_response_callback
+    assert accept is not None
+    options.ended(failed())
+    assert not await accept(ANSWER)
+    options.begin()
+    options.ended(failed())
+    assert await accept(ANSWER)
+
+
+def test_only_failures_of_an_attempt_are_repeated() -> None:
+    """The loop repeats after `AttemptFailed` alone: not after a missing token or an open breaker."""
+    options = attempts()
+    options.ended(failed())
+    assert options.exceptions == (AttemptFailed,)
+
+
+def test_a_new_attempt_forgets_the_failure_before_it() -> None:
+    """An exception of another kind in the second attempt is not repeated for the first one's sake."""
+    options = attempts()
+    options.ended(failed())
+    options.begin()
+    assert not again(options)
+
+
+@given(st.integers(1, 10))
+def test_the_number_of_attempts_is_bounded(most: int) -> None:
+    """As many attempts are made as the settings say, the first one included."""
+    options = attempts(Retry(attempts=most))
+    made = 1
+    options.ended(failed())
+    while again(options):
+        made += 1
+        options.begin()
+        options.ended(failed())
+    assert made == most == options.made
+
+
+def test_what_cannot_help_is_not_tried() -> None:
+    """A failure that another try cannot mend ends the call without a word."""
+    events = Events()
+    options = attempts(events=events)
+    options.ended(failed(retryable=False))
+    assert not again(options)
+    assert not events
+
+
+def test_an_unsafe_call_is_not_repeated_once_sent() -> None:
+    """A call that must not be made twice is not, and that is told."""
+    events = Events()
+    options = attempts(repeatable=False, events=events)
+    options.ended(failed())
+    assert not again(options)
+    assert events == [RetrySuppressed("video", "unsafe")]
+
+
+def test_an_unsafe_call_that_never_left_is_repeated() -> None:
+    """Where no connection was made the gateway saw nothing, so that even an unsafe call is made again."""
+    options = attempts(repeatable=False)
+    options.ended(failed(sent=False))
+    assert again(options)
+
+
+def test_the_last_attempt_suppresses_nothing() -> None:
+    """Where no attempt is left nothing is suppressed: there was nothing to allow."""
+    events = Events()
+    options = attempts(Retry(attempts=1), repeatable=False, deadline=0.0, events=events)
+    options.ended(failed())
+    assert not again(options)
+    assert not events
+
+
+@given(
+    initial=st.floats(0.001, 10),
+    longest=st.floats(0.001, 60),
+    made=st.integers(1, 9),
+    dice=st.floats(0, 1, exclude_max=True),
+)
+def test_delays_have_full_jitter(initial: float, longest: float, made: int, dice: float) -> None:
+    """Each delay is the dice's share of a ceiling that doubles from `initial` and stops at `max`."""
+    options = attempts(Retry(10, initial, longest), deadline=1e9, dice=dice)
+    for _ in range(made - 1):
+        options.begin()
+    options.ended(failed())
+    assert again(options)
+    ceiling = min(longest, initial * 2 ** (made - 1))
+    assert options.get_timeout(made) == dice * ceiling
+    assert 0 <= options.get_timeout(made) <= ceiling
+
+
+@given(dice=st.floats(0, 1, exclude_max=True), wanted=st.floats(0, 5))
+def test_a_longer_retry_after_wins(dice: float, wanted: float) -> None:
+    """The gateway's `Retry-After` is waited for where it is longer than the delay, and no shorter."""
+    options = attempts(Retry(3, 1.0, 1.0), dice=dice)
+    options.ended(failed(retry_after=wanted))
+    assert again(options)
+    assert options.get_timeout(1) == max(dice, wanted)
+
+
+@given(delay=st.floats(0, 20), passed=st.floats(0, 20))
+def test_no_repetition_begins_at_or_after_the_deadline(delay: float, passed: float) -> None:
+    """A delay that would reach the deadline ends the call instead, and that is told."""
+    clock, events = FakeClock(), Events()
+    options = attempts(clock=clock, deadline=8.0, events=events)
+    clock.shift(passed)
+    options.ended(failed(retry_after=delay))
+    assert again(options) == (passed + delay < 8.0)
+    assert events == ([] if passed + delay < 8.0 else [RetrySuppressed("video", "deadline")])
+
+
+def test_a_scheduled_retry_is_told() -> None:
+    """That there will be another attempt is told, with what ailed the last and how long it takes."""
+    events = Events()
+    options = attempts(dice=0.5, events=events)
+    options.ended(failed())
+    assert again(options)
+    assert options.get_timeout(1) == 0.05
+    assert events == [RetryScheduled("video", "status", 0.05)]
+
+
+def test_a_failure_says_no_more_than_its_detail() -> None:
+    """The exception's own text is the detail, which is safe to show."""
+    assert str(failed()) == "the gateway answered 503"
+
+
+def test_the_answer_that_is_given_up_is_released() -> None:
+    """The connection of an answer that another one replaces goes back to the pool."""
+    released = []
+
+    class Response:
+        def release(self) -> None:
+            released.append(self)
+
+    response = Response()
+    attempts().get_timeout(1, cast("ClientResponse", response))
+    assert released == [response]

@@ -1,0 +1,232 @@
+"""Whom a route asks, in which order, and what is said when nobody answers."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, SourceName
+from proxy.events import SourceFailedEvent
+from proxy.ladder import Ladder, Policy, honest_error
+from proxy.route import Route
+from tests.gateway_fakes import Events, call_of, content
+from tests.tables import DIALECTS, a_call, a_route, routes
+
+Mode = Literal["auto", "live", "offline"]
+MODES: tuple[Mode, ...] = ("auto", "live", "offline")
+CALL = call_of("plan", "GET", "/api/kaltura/video/1_cats")
+TOKEN = call_of("plan", "POST", "/api/token")
+SESSION = call_of("plan", "POST", "/api/kaltura/session", {"videoId": "1_cats"})
+
+BOTH = a_route(fallback=["activity", "canned"], canned="x.json")
+SECRET = a_route(fallback=["activity", "canned"], canned="x.json", credential=True)
+OWN = a_route(call=None, reply=None, fallback=["activity", "canned"], canned="x.json")
+OWN_SECRET = a_route(call=None, reply=None, fallback=["activity", "canned"], canned="x.json", credential=True)
+
+
+def policy(mode: Mode = "auto", *, production: bool = False, named: tuple[str, ...] = ()) -> Policy:
+    """Return a policy."""
+    return Policy(mode, production, frozenset(named))
+
+
+@pytest.mark.parametrize(
+    ("mode", "route", "order"),
+    [
+        ("auto", BOTH, ("gateway", "activity", "canned")),
+        ("live", BOTH, ("gateway",)),
+        ("offline", BOTH, ("canned",)),
+        ("auto", SECRET, ("gateway", "activity", "canned")),
+        ("auto", OWN, ("activity", "canned")),
+        ("live", OWN, ("activity",)),
+        ("offline", OWN, ("activity", "canned")),
+        ("auto", a_route(), ("gateway",)),
+        ("offline", a_route(), ()),
+    ],
+)
+def test_the_mode_decides_who_may_answer(mode: Mode, route: Route, order: tuple[str, ...]) -> None:
+    """`auto` goes down the route's ladder, `live` asks the gateway alone, `offline` never asks it.
+
+    What has no gateway call is the Activity server's own business in every mode.
+    """
+    assert policy(mode).order(route) == order
+
+
+@pytest.mark.parametrize(
+    ("mode", "route", "order"),
+    [
+        ("auto", SECRET, ("gateway",)),
+        ("live", SECRET, ("gateway",)),
+        ("offline", SECRET, ()),
+        ("auto", OWN_SECRET, ("activity",)),
+        ("offline", OWN_SECRET, ("activity",)),
+        ("auto", BOTH, ("gateway", "activity", "canned")),
+    ],
+)
+def test_production_mocks_no_credential(mode: Mode, route: Route, order: tuple[str, ...]) -> None:
+    """In production nothing stands in for a credential; other routes are as in development."""
+    assert policy(mode, production=True).order(route) == order
+
+
+@pytest.mark.parametrize("route", [SECRET, OWN_SECRET])
+def test_production_mocks_a_credential_by_name(route: Route) -> None:
+    """The operator who wrote out a route's fallback gets it, and for that route only."""
+    assert "canned" in policy(production=True, named=("thing",)).order(route)
+    assert "canned" not in policy(production=True, named=("other",)).order(route)
+    assert policy("live", production=True, named=("thing",)).order(SECRET) == ("gateway",)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_shipped_credential_is_mocked_in_production(dialect: Any, mode: Mode) -> None:
+    """Sessions and play URLs of both dialects come from the gateway or not at all."""
+    for name in ("session", "play"):
+        assert set(policy(mode, production=True).order(routes(dialect)[name])) <= {"gateway"}
+        assert "canned" in policy().order(routes(dialect)[name])
+
+
+def answering(source: SourceName, asked: list[str] | None = None) -> Source:
+    """Return a source that answers."""
+
+    async def answer(_call: Call) -> Answer:
+        if asked is not None:
+            asked.append(source)
+        return Answer(200, b"{}", source)
+
+    return answer
+
+
+def failing(failure: Failure, asked: list[str] | None = None) -> Source:
+    """Return a source that does not."""
+
+    async def fail(_call: Call) -> Answer:
+        if asked is not None:
+            asked.append(failure.source)
+        raise SourceFailed(failure)
+
+    return fail
+
+
+AWAY = Failure("gateway", FailureKind.UNREACHABLE, "no connection")
+MOCKLESS = Failure("activity", FailureKind.STATUS, "the Activity server answered 500", 500)
+
+
+async def test_the_first_answer_wins() -> None:
+    """Once a source answered no other is asked, and nothing is told."""
+    asked: list[str] = []
+    events = Events()
+    sources: dict[SourceName, Source] = {
+        "gateway": answering("gateway", asked),
+        "canned": answering("canned", asked),
+    }
+    answer = await Ladder(sources, policy(), events.append)(CALL)
+    assert (answer.source, answer.failures) == ("gateway", ())
+    assert asked == ["gateway"]
+    assert not events
+
+
+async def test_the_next_source_stands_in() -> None:
+    """A source that failed is told of, and the answer carries every failure before it, in order."""
+    asked: list[str] = []
+    events = Events()
+    sources: dict[SourceName, Source] = {
+        "gateway": failing(AWAY, asked),
+        "activity": failing(MOCKLESS, asked),
+        "canned": answering("canned", asked),
+    }
+    answer = await Ladder(sources, policy(), events.append)(replace(CALL, route=BOTH))
+    assert (answer.source, answer.failures) == ("canned", (AWAY, MOCKLESS))
+    assert asked == ["gateway", "activity", "canned"]
+    assert events == [SourceFailedEvent("thing", AWAY, "r1"), SourceFailedEvent("thing", MOCKLESS, "r1")]
+
+
+async def test_the_first_failure_is_the_clients() -> None:
+    """When nobody answers the client hears of the first failure, and the log of all."""
+    sources: dict[SourceName, Source] = {"gateway": failing(AWAY), "canned": failing(MOCKLESS)}
+    answer = await Ladder(sources, policy(), Events().append)(CALL)
+    assert (answer.status, answer.source, answer.failures) == (503, None, (AWAY, MOCKLESS))
+
+
+async def test_a_defect_is_no_failure_of_a_source() -> None:
+    """What is wrong in a source itself is not covered up by the next one."""
+
+    async def broken(_call: Call) -> Answer:
+        raise RuntimeError("broken")
+
+    sources: dict[SourceName, Source] = {"gateway": broken, "canned": answering("canned")}
+    with pytest.raises(RuntimeError, match="broken"):
+        await Ladder(sources, policy(), Events().append)(CALL)
+
+
+async def test_a_mode_that_asks_nobody_says_so() -> None:
+    """Where mode and environment leave nobody to ask, the client is told so honestly."""
+    answer = await Ladder({}, policy("offline", production=True), Events().append)(SESSION)
+    assert (answer.status, answer.source) == (503, None)
+    assert content(answer)["code"] == "gateway_off"
+    assert "no source may answer in mode offline" in content(answer)["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        (FailureKind.UNREACHABLE, 503, "gateway_unreachable"),
+        (FailureKind.TIMEOUT, 504, "gateway_timeout"),
+        (FailureKind.STATUS, 502, "gateway_error"),
+        (FailureKind.CONTRACT, 502, "gateway_unusable_answer"),
+        (FailureKind.NO_SUCH_ROUTE, 502, "gateway_no_such_route"),
+        (FailureKind.UNAUTHORIZED, 502, "gateway_unauthorized"),
+        (FailureKind.TOKEN, 503, "gateway_token_unavailable"),
+        (FailureKind.BREAKER_OPEN, 503, "gateway_breaker_open"),
+        (FailureKind.OFF, 503, "gateway_off"),
+    ],
+)
+def test_errors_are_honest(kind: FailureKind, status: int, code: str) -> None:
+    """Each kind of failure has its status and code: 502 unusable, 503 away, 504 late."""
+    answer = honest_error(CALL, (Failure("gateway", kind, "what happened"),))
+    assert answer.status == status
+    said = content(answer)
+    assert set(said) == {"error", "message", "code", "requestId"}
+    assert said["code"] == code
+    assert said["requestId"] == "r1"
+    assert "what happened" in said["message"]
+    assert dict(answer.headers).get("Retry-After") == (None if status == 502 else "5")
+
+
+def test_every_kind_of_failure_has_its_error() -> None:
+    """No failure leaves the client without an answer."""
+    for kind in FailureKind:
+        assert honest_error(CALL, (Failure("gateway", kind, "x"),)).status in {502, 503, 504}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_gateway_is_away_for_now(status: int) -> None:
+    """A gateway that asks for patience is a 503, with the pause that it asked for."""
+    failure = Failure("gateway", FailureKind.STATUS, f"the gateway answered {status}", status, 17.2)
+    answer = honest_error(CALL, (failure,))
+    assert (answer.status, content(answer)["code"]) == (503, "gateway_busy")
+    assert answer.headers == (("Retry-After", "18"),)
+    assert "try again in 18 seconds" in content(answer)["message"]
+
+
+def test_the_activity_servers_failure_is_not_the_gateways() -> None:
+    """A route that is the Activity server's own fails with 502, whatever went wrong there."""
+    failure = Failure("activity", FailureKind.TIMEOUT, "the Activity server did not answer in time")
+    answer = honest_error(TOKEN, (failure,))
+    assert (answer.status, content(answer)["code"], answer.headers) == (502, "activity_unreachable", ())
+
+
+@given(st.none() | st.floats(0, 86400))
+def test_retry_after_is_whole_seconds(pause: float | None) -> None:
+    """`Retry-After` is a whole number of seconds, at least 1 and never before the pause is over."""
+    failure = Failure("gateway", FailureKind.BREAKER_OPEN, "open", None, pause)
+    ((name, value),) = honest_error(CALL, (failure,)).headers
+    assert name == "Retry-After"
+    assert int(value) >= max(1, pause or 0)
+    assert int(value) <= (5 if pause is None else pause + 1)
+
+
+def test_a_call_is_answered_by_its_own_route() -> None:
+    """Two calls of different routes have ladders of their own."""
+    assert policy().order(a_call(routes("plan")["details"], {}).route) == ("gateway",)
+    assert policy().order(TOKEN.route) == ("activity",)
