@@ -1,0 +1,193 @@
+"""The command `activity-proxy`.
+
+Exit status: 0 stopped as asked, 1 failed, 2 bad usage or configuration. Each command imports what it needs,
+so that `check` does not wait for what `run` wants.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxy import __version__
+
+if TYPE_CHECKING:
+    from proxy.configuration import Configuration
+
+OK, FAILED, BAD_USAGE = 0, 1, 2
+MANNERS = ("newer", "older", "plan", "development")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        return OK
+    except BrokenPipeError:
+        # The reader of our output has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="activity-proxy",
+        description="Sidecar that gives an unchanged Discord Activity server real answers.",
+    )
+    parser.add_argument("--version", action="version", version=f"activity-proxy {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=command)
+        return added
+
+    def with_configuration(added: argparse.ArgumentParser) -> None:
+        added.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="proxy.yaml")
+
+    def with_addresses(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--listen", metavar="H:P", help="public address, over the configuration's")
+        added.add_argument("--admin", metavar="H:P", help="admin address, over the configuration's")
+
+    run = add("run", _run, "the sidecar")
+    with_configuration(run)
+    with_addresses(run)
+    demo = add("demo", _demo, "the sidecar with a sandbox around it, to look at in a browser")
+    with_addresses(demo)
+    demo.add_argument("--manner", choices=MANNERS, default="newer", help="whose manners the gateway has")
+    with_configuration(add("check", _check, "say whether a configuration is sound"))
+    explain = add("explain", _explain, "say what becomes of a request")
+    with_configuration(explain)
+    explain.add_argument("method", metavar="METHOD")
+    explain.add_argument("target", metavar="TARGET", help="path and query, like /api/kaltura/videos?page=2")
+    explain.add_argument("--body", default="", metavar="JSON", help="the request's JSON body")
+    with_configuration(add("probe", _probe, "ask the gateway each call and say which dialect fits"))
+    sandbox = add("sandbox", _sandbox, "stand-ins for the gateway and the Activity server alone")
+    sandbox.add_argument("--manner", choices=MANNERS, default="newer", help="whose manners the gateway has")
+    sandbox.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    sandbox.add_argument("--activity-port", type=_port, default=3002, metavar="PORT")
+    sandbox.add_argument("--gateway-port", type=_port, default=3000, metavar="PORT")
+    sandbox.add_argument("--token-life", type=float, default=3600.0, metavar="SECONDS")
+    health = add("health", _health, "ask a running sidecar whether it is alive (for container health checks)")
+    with_configuration(health)
+    health.add_argument("--admin", metavar="H:P", help="admin address, over the configuration's")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
+
+
+def _configuration(path: Path, listen: str | None = None, admin: str | None = None) -> "Configuration | None":
+    from proxy.configuration import ConfigurationError, load
+
+    try:
+        configuration = load(path, os.environ, listen=listen, admin=admin)
+    except ConfigurationError as error:
+        _say_error(str(error))
+        return None
+    for warning in configuration.warnings:
+        _say_error(f"warning: {warning}")
+    return configuration
+
+
+def _run(options: argparse.Namespace) -> int:
+    configuration = _configuration(options.config, options.listen, options.admin)
+    if configuration is None:
+        return BAD_USAGE
+    from proxy.run import serve
+
+    return _with_logs(serve(configuration, _say))
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from proxy.configuration import ConfigurationError
+    from proxy.demo import demonstrate
+
+    try:
+        return _with_logs(
+            demonstrate(_say, manner=options.manner, listen=options.listen, admin=options.admin)
+        )
+    except ConfigurationError as error:
+        _say_error(str(error))
+        return BAD_USAGE
+
+
+def _check(options: argparse.Namespace) -> int:
+    if _configuration(options.config) is None:
+        return BAD_USAGE
+    _say(f"{options.config}: sound")
+    return OK
+
+
+def _explain(options: argparse.Namespace) -> int:
+    configuration = _configuration(options.config)
+    if configuration is None:
+        return BAD_USAGE
+    from proxy.explain import explain
+
+    for line in explain(configuration, options.method.upper(), options.target, options.body):
+        _say(line)
+    return OK
+
+
+def _probe(options: argparse.Namespace) -> int:
+    configuration = _configuration(options.config)
+    if configuration is None:
+        return BAD_USAGE
+    from proxy.probe import probe
+
+    return asyncio.run(probe(configuration, _say))
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from proxy.sandbox import run_sandbox
+
+    return asyncio.run(
+        run_sandbox(
+            _say,
+            manner=options.manner,
+            host=options.host,
+            activity_port=options.activity_port,
+            gateway_port=options.gateway_port,
+            token_life=options.token_life,
+        )
+    )
+
+
+def _health(options: argparse.Namespace) -> int:
+    configuration = _configuration(options.config, admin=options.admin)
+    if configuration is None:
+        return BAD_USAGE
+    from proxy.health import ask
+
+    problem = ask(configuration.settings.admin)
+    if problem is not None:
+        _say_error(f"activity-proxy: {problem}")
+        return FAILED
+    return OK
+
+
+def _with_logs(running: Coroutine[Any, Any, int]) -> int:
+    from proxy.logs import configure
+
+    with configure(sys.stderr):
+        return asyncio.run(running)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def _say_error(text: str) -> None:
+    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,38 @@
+"""The sidecar between a sandbox Activity server and a sandbox gateway, to look at in a browser."""
+
+from collections.abc import Callable
+
+from proxy.configuration import load
+from proxy.lookup import carried_directory
+from proxy.run import serve
+from proxy.sandbox import Sandbox
+from proxy.sandbox_releases import GatewayManner
+
+LISTEN = "127.0.0.1:3001"
+ADMIN = "127.0.0.1:9464"
+PARTNER_ID = "5896392"
+
+
+async def demonstrate(
+    say: Callable[[str], object],
+    *,
+    manner: GatewayManner = "newer",
+    listen: str | None = None,
+    admin: str | None = None,
+) -> int:
+    """Run all three until told to stop, and return the exit status. Raises `ConfigurationError`."""
+    async with Sandbox(manner=manner) as sandbox:
+        surroundings = {
+            "ACTIVITY_URL": sandbox.activity_url,
+            "API_GATEWAY_URL": sandbox.gateway_url,
+            "KALTURA_PARTNER_ID": PARTNER_ID,
+        }
+        configuration = load(
+            carried_directory() / "proxy.yaml",
+            surroundings,
+            listen=listen or LISTEN,
+            admin=admin or ADMIN,
+        )
+        return await serve(
+            configuration, say, then="Open http://{public}/ in a browser; Ctrl-C stops the demo."
+        )

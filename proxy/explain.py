@@ -1,0 +1,81 @@
+"""Says what would become of a request, without sending anything: route, call, headers, ladder."""
+
+from collections.abc import Iterator, Mapping
+
+import orjson
+
+from proxy.assembly import policy_of
+from proxy.call import Value
+from proxy.configuration import Configuration
+from proxy.inputs import InvalidInput, called_with, query_values, read_inputs
+from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
+from proxy.route import Route
+
+MASK = "****"
+
+
+def explain(configuration: Configuration, method: str, target: str, body: str) -> Iterator[str]:
+    """Give the lines of the explanation. `target` is path and query, `body` a JSON text or nothing.
+
+    A route that `auto` has to choose is explained by each table that it may come from.
+    """
+    settings = configuration.settings
+    if not target.startswith("/"):
+        yield f"refused    400 invalid_target: {target!r} is not a path"
+        return
+    target = without_discord_prefix(target)
+    path, query = split_target(target)
+    tables = configuration.tables
+    table = next(iter(tables.values()))
+    found = PathIndex.of([(route.match, name) for name, route in table.items()]).find(method, path)
+    if found is AMBIGUOUS:
+        yield "refused    400 ambiguous_path: the path can be read in more than one way"
+        return
+    if found is None:
+        yield f"passes     {method} {settings.activity.url}{target}"
+        return
+    name, parameters = found
+    variants = [(dialect, routes[name]) for dialect, routes in tables.items() if name in routes]
+    alike = all(variants[0][1] == route for _, route in variants)
+    for dialect, route in variants[:1] if alike else variants:
+        yield f"route      {name}: {route.match}"
+        yield f"dialect    {' and '.join(tables) if alike else dialect}"
+        try:
+            values = read_inputs(route.inputs, parameters, query_values(query), _object(body))
+        except InvalidInput as error:
+            yield f"refused    400 invalid_request: {error}"
+            return
+        yield from _lines(configuration, route, values)
+
+
+def _lines(configuration: Configuration, route: Route, values: Mapping[str, Value]) -> Iterator[str]:
+    settings = configuration.settings
+    yield "values     " + (", ".join(f"{name}={value!r}" for name, value in values.items()) or "none")
+    if route.call is not None:
+        called = called_with(route.inputs, values)
+        yield f"call       {route.call.method} {settings.gateway.url}{route.call.render(called)}"
+        yield f"headers    Accept: application/json; Authorization: Bearer {MASK} ({route.as_}); X-Request-Id"
+        if route.send is not None:
+            login = settings.gateway.login
+            subject = {
+                "subject.discordId": login.discord_id,
+                "subject.username": login.username,
+                "subject.roles": login.roles,
+            }
+            yield f"body       {orjson.dumps(route.send.render({**called, **subject})).decode()}"
+        yield f"repeated   {'yes' if route.repeatable else 'only if the connection was never made'}"
+        yield f"breaker    {route.group}"
+    ladder = policy_of(settings).order(route)
+    yield f"ladder     {' -> '.join([*ladder, 'honest error'])} (mode {settings.mode})"
+
+
+def _object(body: str) -> Mapping[str, object]:
+    if not body:
+        return {}
+    try:
+        content: object = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON: {error.msg}") from None
+    if not isinstance(content, dict):
+        raise InvalidInput("the body is not a JSON object")
+    return content

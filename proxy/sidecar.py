@@ -1,0 +1,170 @@
+"""The running sidecar: two listeners and all that is behind them, from start to stop."""
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from proxy import __version__
+from proxy.admin import Admin
+from proxy.assembly import Parts, assemble
+from proxy.clock import Clock, SystemClock
+from proxy.configuration import Configuration
+from proxy.template import iso_time
+from proxy.units import HostPort
+
+DRAIN = 1.0
+"""Seconds between being no longer ready and no longer listening, for load balancers to notice."""
+GRACE = 25.0
+"""Seconds that running requests have to end in."""
+GOING_AWAY = 1001
+
+
+class Sidecar:
+    """Serves the public and the admin listener.
+
+    `drain` and `grace` are in seconds. After `start`, `listen` and `admin` are the addresses really bound.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+        drain: float = DRAIN,
+        grace: float = GRACE,
+    ) -> None:
+        self.configuration = configuration
+        self.listen = configuration.settings.listen
+        self.admin = configuration.settings.admin
+        self.ready = False
+        self._clock: Clock = clock or SystemClock()
+        self._chance = chance
+        self._drain = drain
+        self._grace = grace
+        self._started_at = 0.0
+        self._resources = AsyncExitStack()
+        self._servers: list[tuple[web.Server, asyncio.Server]] = []
+        self._parts: Parts | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def parts(self) -> Parts:
+        """What the sidecar is made of, once it has started."""
+        if self._parts is None:
+            raise RuntimeError("the sidecar has not started")
+        return self._parts
+
+    async def start(self) -> None:
+        """Bind both listeners and start what runs beside them. Raises OSError for an address in use."""
+        settings = self.configuration.settings
+        self._started_at = self._clock.time()
+        try:
+            self._parts = await assemble(
+                self.configuration, clock=self._clock, random=self._chance, resources=self._resources
+            )
+            self.listen = await self._serve(self._parts.public, settings.listen)
+            self.admin = await self._serve(
+                web.Server(self._admin(self._parts), access_log=None), settings.admin
+            )
+        except BaseException:
+            await self._end(0.0)
+            raise
+        self.ready = True
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Stop: no longer ready, then no longer listening, then what runs ends or is cut off.
+
+        Idle connections are closed, and busy ones after the answer that they wait for. WebSockets get a
+        close frame with 1001. Stopping once more does nothing.
+        """
+        self.ready = False
+        if not at_once and self._servers:
+            await self._clock.sleep(self._drain)
+        await self._end(0.0 if at_once else self._grace)
+
+    async def _end(self, grace: float) -> None:
+        servers, self._servers = self._servers, []
+        for connections, listening in servers:
+            listening.close()
+            connections.pre_shutdown()
+        if self._parts is not None:
+            await self._parts.tunnels.close(GOING_AWAY, grace)
+        for connections, _ in servers:
+            await connections.shutdown(grace)
+        await self._resources.aclose()
+
+    async def _serve(self, server: web.Server, where: HostPort) -> HostPort:
+        loop = asyncio.get_running_loop()
+        try:
+            listening = await loop.create_server(
+                server, where.host, where.port, backlog=1024, reuse_address=True
+            )
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else "no such address"
+            raise OSError(error.errno, f"cannot listen at {where}: {reason}") from None
+        self._servers.append((server, listening))
+        return HostPort(where.host, listening.sockets[0].getsockname()[1])
+
+    def _admin(self, parts: Parts) -> Admin:
+        settings = self.configuration.settings
+        return Admin(
+            ready=lambda: self.ready,
+            exposition=parts.metrics.exposition,
+            status=self.status,
+            loopback=settings.admin.loopback,
+            clock=self._clock,
+            observe=parts.observe,
+            admin_token=settings.admin_token.get_secret_value(),
+        )
+
+    def status(self) -> Mapping[str, object]:
+        """Return what an operator wants to know at a glance; nothing in it is secret."""
+        settings, parts = self.configuration.settings, self.parts
+        return {
+            "version": __version__,
+            "mode": settings.mode,
+            "environment": settings.environment,
+            "ready": self.ready,
+            "started_at": iso_time(self._started_at),
+            "activity": settings.activity.url,
+            "gateway": settings.gateway.url,
+            "dialect": {
+                "configured": settings.gateway.dialect,
+                "chosen": {name: asdict(found) for name, found in parts.dialects.chosen().items()},
+            },
+            "token": None if parts.tokens is None else asdict(parts.tokens.status),
+            "breakers": {
+                name: {
+                    "state": breaker.state,
+                    "failure_ratio": breaker.failure_ratio,
+                    "retry_after": breaker.retry_after,
+                }
+                for name, breaker in parts.breakers.items()
+            },
+            "websockets": len(parts.tunnels),
+            "routes": {name: self._route(name) for name in next(iter(self.configuration.tables.values()))},
+        }
+
+    def _route(self, name: str) -> Mapping[str, object]:
+        route = self.parts.dialects.route(name)
+        return {
+            "match": str(route.match),
+            "call": None if route.call is None else str(route.call),
+            "ladder": self.parts.policy.order(route),
+        }

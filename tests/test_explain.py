@@ -1,0 +1,90 @@
+"""What `explain` says of requests."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.explain import explain
+from tests.running import configured
+
+SESSION_BODY = '{"videoId": "1_abc", "userId": "80351110224678912"}'
+
+
+def said(folder: Path, method: str, target: str, body: str = "", text: str = "") -> list[str]:
+    """The lines of an explanation, with single blanks."""
+    lines = explain(configured(folder, text), method, target, body)
+    return [" ".join(line.split()) for line in lines]
+
+
+def test_a_rewritten_call_is_explained_from_route_to_ladder(tmp_path: Path) -> None:
+    """A video's lines name route, table, values, call, masked headers and ladder."""
+    assert said(tmp_path, "GET", "/.proxy/api/kaltura/video/1_abc?x=1") == [
+        "route video: GET /api/kaltura/video/{videoId}",
+        "dialect plan and newer",
+        "values videoId='1_abc'",
+        "call GET http://127.0.0.1:1/api/videos/1_abc",
+        "headers Accept: application/json; Authorization: Bearer **** (service); X-Request-Id",
+        "repeated yes",
+        "breaker catalog",
+        "ladder gateway -> canned -> honest error (mode auto)",
+    ]
+
+
+def test_a_route_that_auto_chooses_is_explained_by_both_tables(tmp_path: Path) -> None:
+    """The session's two ways are both there, with the bodies that would be sent."""
+    lines = said(tmp_path, "POST", "/api/kaltura/session", SESSION_BODY)
+    assert [line for line in lines if line.startswith("call")] == [
+        "call POST http://127.0.0.1:1/api/videos/1_abc/session",
+        "call POST http://127.0.0.1:1/api/auth/token",
+    ]
+    assert 'body {"userId":"80351110224678912","type":0,"privileges":"sview:1_abc"}' in lines
+    assert 'body {"discordId":"activity-proxy","username":"Activity Proxy","roles":[]}' in lines
+    assert lines.count("repeated only if the connection was never made") == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "expected"),
+    [
+        ("GET", "/index.html", "", "passes GET http://127.0.0.1:1/index.html"),
+        ("DELETE", "/api/kaltura/videos", "", "passes DELETE http://127.0.0.1:1/api/kaltura/videos"),
+        ("GET", "index.html", "", "refused 400 invalid_target: 'index.html' is not a path"),
+        (
+            "GET",
+            "/api/kaltura/video/a%2fb",
+            "",
+            "refused 400 ambiguous_path: the path can be read in more than one way",
+        ),
+        (
+            "GET",
+            "/api/kaltura/videos/search",
+            "",
+            "refused 400 invalid_request: query parameter is required",
+        ),
+        ("POST", "/api/kaltura/session", "", "refused 400 invalid_request: videoId is required"),
+        ("POST", "/api/kaltura/session", "[]", "refused 400 invalid_request: the body is not a JSON object"),
+    ],
+)
+def test_what_is_not_called_is_said_to_be(
+    tmp_path: Path, method: str, target: str, body: str, expected: str
+) -> None:
+    """Pass-through and refusals are told with their reason, last."""
+    assert said(tmp_path, method, target, body)[-1] == expected
+
+
+def test_a_body_that_is_not_json_is_told(tmp_path: Path) -> None:
+    """A broken body is refused with what is wrong in it."""
+    assert "the body is not JSON" in said(tmp_path, "POST", "/api/kaltura/session", "{no")[-1]
+
+
+def test_a_call_of_the_activity_servers_own_has_no_gateway(tmp_path: Path) -> None:
+    """The token exchange names its ladder and no call."""
+    lines = said(tmp_path, "POST", "/api/token")
+    assert lines[-1] == "ladder activity -> honest error (mode auto)"
+    assert not [line for line in lines if line.startswith("call")]
+
+
+def test_no_secret_is_said(tmp_path: Path) -> None:
+    """Neither token nor admin token is in an explanation."""
+    text = "{gateway: {token: s3cret-one, dialect: plan}, admin_token: s3cret-two}"
+    for method, target in (("GET", "/api/kaltura/video/1_abc"), ("POST", "/api/kaltura/session")):
+        assert "s3cret" not in "\n".join(said(tmp_path, method, target, SESSION_BODY, text))

@@ -1,0 +1,88 @@
+"""What `probe` finds out of each release."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.probe import probe
+from proxy.sandbox import Sandbox
+from proxy.sandbox_faults import Fault, Faults
+from proxy.sandbox_releases import GatewayManner
+from tests.running import configured
+
+
+async def probed(folder: Path, sandbox: Sandbox, text: str = "") -> tuple[int, list[str]]:
+    """The exit status of a probe and its lines, with single blanks."""
+    said: list[str] = []
+    configuration = configured(folder, text, gateway=sandbox.gateway_url)
+    status = await probe(configuration, said.append)
+    return status, [" ".join(line.split()) for line in said]
+
+
+@pytest.mark.parametrize(
+    ("manner", "fits", "details"),
+    [
+        ("plan", "plan (auto chooses it by itself)", "supported"),
+        ("older", "newer (auto chooses it by itself)", "supported"),
+        ("newer", "newer (auto chooses it by itself)", "not usable: the gateway has no such call"),
+        ("development", "newer (auto chooses it by itself)", "not usable: the gateway has no such call"),
+    ],
+)
+async def test_it_says_which_dialect_fits_and_what_there_is(
+    tmp_path: Path, manner: GatewayManner, fits: str, details: str
+) -> None:
+    """Each release is told by its table and by whether it has the details call."""
+    async with Sandbox(manner=manner) as sandbox:
+        status, lines = await probed(tmp_path, sandbox)
+    assert status == 0
+    assert lines[-1] == f"fits {fits}"
+    assert f"details GET /kaltura/video/{{videoId}} {details} (plan)" in lines
+    assert "token got by logging in" in lines
+    assert [line for line in lines if line.startswith("health well")]
+
+
+async def test_it_shows_no_token_and_no_url_with_a_ks(tmp_path: Path) -> None:
+    """Nothing that the gateway gave is in the output."""
+    async with Sandbox() as sandbox:
+        _, lines = await probed(tmp_path, sandbox)
+    assert "eyJ" not in "\n".join(lines)
+    assert "ks=" not in "\n".join(lines)
+
+
+async def test_a_gateway_that_is_away_is_a_failure(tmp_path: Path) -> None:
+    """Without a gateway the probe says so and ends with 1."""
+    async with Sandbox() as sandbox:
+        await sandbox.gateway.offline()
+        status, lines = await probed(tmp_path, sandbox)
+    assert status == 1
+    assert "health no answer on /health" in lines
+    assert lines[-1].startswith("token none: ")
+
+
+async def test_a_gateway_whose_calls_fail_is_a_failure(tmp_path: Path) -> None:
+    """A login that works is not enough: the calls are judged, and what is not known is not guessed."""
+    async with Sandbox() as sandbox:
+        sandbox.gateway.faults = Faults(routes=Fault(status=503))
+        status, lines = await probed(tmp_path, sandbox)
+    assert status == 1
+    assert "video GET /videos/{videoId} not usable: the gateway answered 503 (plan, newer)" in lines
+    assert lines[-1].startswith("fits not known")
+
+
+async def test_a_gateway_that_hangs_ends_the_probe_all_the_same(tmp_path: Path) -> None:
+    """A call without an answer is told as such, after the attempt's time."""
+    async with Sandbox() as sandbox:
+        sandbox.gateway.faults = Faults(routes=Fault(answer="hang"))
+        text = "gateway: {timeout: {connect: 20ms, attempt: 20ms}, token: a-fixed-one}"
+        status, lines = await probed(tmp_path, sandbox, text)
+    assert status == 1
+    assert "token as configured" in lines
+    assert "play POST /videos/{videoId}/play no answer (plan, newer)" in lines
+
+
+async def test_a_call_that_is_refused_is_told(tmp_path: Path) -> None:
+    """A 400 from the gateway is told as a refusal."""
+    async with Sandbox() as sandbox:
+        sandbox.gateway.faults = Faults(routes=Fault(status=400))
+        _, lines = await probed(tmp_path, sandbox)
+    assert "video GET /videos/{videoId} refused with 400 (plan, newer)" in lines

@@ -1,0 +1,176 @@
+"""The sidecar's life: start, what it says of itself, stop."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientConnectionError, ClientSession, WSMsgType
+
+from proxy.sandbox_faults import Fault, Faults
+from proxy.sidecar import Sidecar
+from tests.clocks import settle, until
+from tests.running import SEVEN, configured, watched, watching
+
+
+async def admin(sidecar: Sidecar, page: str) -> tuple[int, str]:
+    """What the admin listener says."""
+    async with ClientSession() as session, session.get(f"http://{sidecar.admin}{page}") as response:
+        return response.status, await response.text()
+
+
+async def test_health_metrics_and_status_are_on_the_admin_listener_only(tmp_path: Path) -> None:
+    """The admin pages answer there; at the public listener their paths are the Activity server's."""
+    async with watching(tmp_path) as (_, sidecar, viewer):
+        for page in ("/livez", "/readyz", "/metrics", "/status"):
+            assert (await admin(sidecar, page))[0] == 200
+            assert (await viewer.ask("GET", page)).status == 404
+
+
+async def test_readiness_does_not_depend_on_the_gateway(tmp_path: Path) -> None:
+    """With gateway and Activity server away the sidecar is alive and ready."""
+    async with watched(configured(tmp_path)) as (sidecar, viewer):
+        await viewer.ask(*SEVEN[0])
+        assert await admin(sidecar, "/readyz") == (200, "ready")
+
+
+async def test_metrics_tell_what_happened(tmp_path: Path) -> None:
+    """Requests, attempts, violations and the breaker's state are counted under their names."""
+    text = "gateway: {retry: {initial: 1ms, max: 1ms}}"
+    async with watching(tmp_path, text) as (sandbox, sidecar, viewer):
+        await viewer.ask(*SEVEN[0])
+        sandbox.gateway.faults = Faults(routes=Fault(answer="html"))
+        await viewer.ask(*SEVEN[0])
+        await viewer.ask("GET", "/api/health")
+        metrics = (await admin(sidecar, "/metrics"))[1].splitlines()
+    for line in (
+        'activity_proxy_requests_total{method="GET",route="video",source="gateway",status="200"} 1.0',
+        'activity_proxy_requests_total{method="GET",route="video",source="canned",status="200"} 1.0',
+        'activity_proxy_requests_total{method="GET",route="pass",source="activity",status="200"} 1.0',
+        'activity_proxy_gateway_attempts_total{outcome="ok",route="video"} 1.0',
+        'activity_proxy_gateway_attempts_total{outcome="contract",route="video"} 3.0',
+        'activity_proxy_retries_total{reason="contract",route="video"} 2.0',
+        'activity_proxy_contract_violations_total{field="body",route="video"} 3.0',
+        'activity_proxy_breaker_state{breaker="catalog",state="closed"} 1.0',
+        'activity_proxy_token_requests_total{outcome="login",subject="service"} 1.0',
+        'activity_proxy_in_flight{listener="public"} 0.0',
+    ):
+        assert line in metrics
+
+
+async def test_the_status_tells_the_dialect_and_no_secret(tmp_path: Path) -> None:
+    """The status names what `auto` chose and why, each route's ladder, and no token."""
+    text = "{gateway: {token: s3cret-token}, admin_token: s3cret-admin}"
+    async with watching(tmp_path, text) as (_, sidecar, viewer):
+        await viewer.ask(*SEVEN[3])  # finds out that there is no session call
+        _, status = await admin(sidecar, "/status")
+        chosen = sidecar.parts.dialects.chosen()
+    assert chosen["session"].dialect == "newer"
+    assert chosen["session"].why in status
+    assert "s3cret" not in status
+    assert "eyJ" not in status
+
+
+async def test_a_breaker_that_opens_shows_and_keeps_the_gateway_alone(tmp_path: Path) -> None:
+    """After enough failures calls do not reach the gateway any more, and viewers see canned answers."""
+    text = (
+        "gateway: {retry: {attempts: 1}, breaker: {minimum_calls: 3, open: 5m, open_max: 5m}, dialect: newer}"
+    )
+    async with watching(tmp_path, text) as (sandbox, sidecar, viewer):
+        sandbox.gateway.faults = Faults(routes=Fault(status=500))
+        replies = [await viewer.ask(*SEVEN[0]) for _ in range(8)]
+        calls = sum(sandbox.gateway.calls.values())
+        metrics = (await admin(sidecar, "/metrics"))[1].splitlines()
+        ready, _ = await admin(sidecar, "/readyz")
+    assert {reply.source for reply in replies} == {"canned"}
+    assert calls == 3 + 1  # three calls and the login
+    assert 'activity_proxy_breaker_state{breaker="catalog",state="open"} 1.0' in metrics
+    assert 'activity_proxy_breaker_rejected_total{breaker="catalog"} 5.0' in metrics
+    assert ready == 200
+
+
+async def test_running_requests_end_before_the_sidecar_does(tmp_path: Path) -> None:
+    """Stopping waits for the answer to a request that is under way, and takes no new connections."""
+    async with watching(tmp_path) as (sandbox, sidecar, viewer):
+        await viewer.ask(*SEVEN[0])
+        sandbox.gateway.faults = Faults(routes=Fault(latency=0.3))
+        before = sum(sandbox.gateway.calls.values())
+        under_way = asyncio.create_task(viewer.ask(*SEVEN[0]))
+        await until(lambda: sum(sandbox.gateway.calls.values()) > before)
+        await sidecar.stop()
+        reply = await under_way
+        assert (reply.status, reply.source) == (200, "gateway")
+        with pytest.raises(OSError, match="Connect"):
+            socket.create_connection((sidecar.listen.host, sidecar.listen.port), timeout=1)
+
+
+async def test_it_is_not_ready_while_it_drains(tmp_path: Path) -> None:
+    """Between the order to stop and the end of listening it still answers, but is not ready."""
+    configuration = configured(tmp_path, "mode: offline")
+    async with watched(configuration, drain=60.0) as (sidecar, viewer):
+        stopping = asyncio.create_task(sidecar.stop())
+        await settle()
+        ready, _ = await admin(sidecar, "/readyz")
+        reply = await viewer.ask(*SEVEN[0])
+        stopping.cancel()
+        await asyncio.wait({stopping})
+        await sidecar.stop(at_once=True)
+    assert (ready, reply.status) == (503, 200)
+
+
+async def test_stopping_at_once_cuts_what_runs(tmp_path: Path) -> None:
+    """Told to stop at once, it does not wait for a gateway that hangs."""
+    async with watching(tmp_path) as (sandbox, sidecar, viewer):
+        sandbox.gateway.faults = Faults(routes=Fault(answer="hang"))
+        before = sum(sandbox.gateway.calls.values())
+        under_way = asyncio.create_task(viewer.ask(*SEVEN[0]))
+        await until(lambda: sum(sandbox.gateway.calls.values()) > before)
+        await sidecar.stop(at_once=True)
+        with pytest.raises(ClientConnectionError):
+            await under_way
+
+
+async def test_websockets_are_told_that_the_sidecar_goes_away(tmp_path: Path) -> None:
+    """A WebSocket that is open when the sidecar stops is closed with 1001."""
+    async with (
+        watching(tmp_path) as (_, sidecar, viewer),
+        viewer.session.ws_connect(f"{viewer.base}/ws", protocols=["echo"]) as client,
+    ):
+        await client.send_str("hello")
+        assert (await client.receive()).data == "hello"
+        stopping = asyncio.create_task(sidecar.stop())
+        message = await client.receive()
+        await client.close()
+        await stopping
+    assert (message.type, message.data) == (WSMsgType.CLOSE, 1001)
+
+
+async def test_an_address_in_use_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
+    """A start that cannot bind raises OSError and leaves no task and no socket behind."""
+    async with watched(configured(tmp_path, "mode: offline")) as (sidecar, _):
+        configuration = configured(tmp_path)
+        taken = configuration.settings.model_copy(update={"admin": sidecar.admin})
+        other = Sidecar(type(configuration)(taken, configuration.tables, configuration.mocks))
+        before = len(asyncio.all_tasks())
+        with pytest.raises(OSError, match="in use"):
+            await other.start()
+        await settle()
+        assert len(asyncio.all_tasks()) == before
+        assert not other.ready
+
+
+async def test_nothing_is_left_after_a_stop(tmp_path: Path) -> None:
+    """Start, work and stop leave no task behind, however the gateway behaves."""
+    before = len(asyncio.all_tasks())
+    async with watching(tmp_path) as (sandbox, _, viewer):
+        await viewer.ask(*SEVEN[0])
+        await sandbox.gateway.offline()
+        await viewer.ask(*SEVEN[1])
+    await settle()
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_part_is_not_to_be_had_before_the_start(tmp_path: Path) -> None:
+    """The parts of a sidecar that has not started are asked for in vain."""
+    with pytest.raises(RuntimeError, match="not started"):
+        _ = Sidecar(configured(tmp_path)).parts
