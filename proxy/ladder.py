@@ -82,7 +82,8 @@ def honest_error(call: Call, failures: tuple[Failure, ...]) -> Answer:
     first = failures[0]
     status, code = _ERRORS[first.kind]
     if first.source == "activity":
-        status, code = 502, "activity_unreachable"
+        late = first.kind is FailureKind.TIMEOUT
+        status, code = (504, "activity_timeout") if late else (502, "activity_unreachable")
     elif first.status in _BUSY:
         status, code = 503, "gateway_busy"
     headers: tuple[tuple[str, str], ...] = ()

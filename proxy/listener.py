@@ -80,6 +80,10 @@ class Listener:
         self.observe(RequestStarted("public"))
         try:
             response = await self._respond(request, account)
+            if account.route != PASS:
+                # Sent here rather than by the server, so that the time of sending counts.
+                await response.prepare(request)
+                await response.write_eof()
         except (asyncio.CancelledError, ConnectionError):  # a source's own never come here
             account.status = CLIENT_LEFT
             raise

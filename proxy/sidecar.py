@@ -23,6 +23,7 @@ DRAIN = 1.0
 """Seconds between being no longer ready and no longer listening, for load balancers to notice."""
 GRACE = 25.0
 """Seconds that running requests have to end in."""
+AT_ONCE = 0.01
 GOING_AWAY = 1001
 
 
@@ -106,7 +107,8 @@ class Sidecar:
         if self._parts is not None:
             await self._parts.tunnels.close(GOING_AWAY, grace)
         for connections, _ in servers:
-            await connections.shutdown(grace)
+            # To aiohttp no time is time without end.
+            await connections.shutdown(max(grace, AT_ONCE))
         await self._resources.aclose()
 
     async def _serve(self, server: web.Server, where: HostPort) -> HostPort:

@@ -209,11 +209,18 @@ def test_a_busy_gateway_is_away_for_now(status: int) -> None:
     assert "try again in 18 seconds" in content(answer)["message"]
 
 
-def test_the_activity_servers_failure_is_not_the_gateways() -> None:
-    """A route that is the Activity server's own fails with 502, whatever went wrong there."""
-    failure = Failure("activity", FailureKind.TIMEOUT, "the Activity server did not answer in time")
-    answer = honest_error(TOKEN, (failure,))
-    assert (answer.status, content(answer)["code"], answer.headers) == (502, "activity_unreachable", ())
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        (FailureKind.TIMEOUT, 504, "activity_timeout"),
+        (FailureKind.UNREACHABLE, 502, "activity_unreachable"),
+        (FailureKind.CONTRACT, 502, "activity_unreachable"),
+    ],
+)
+def test_the_activity_servers_failure_is_not_the_gateways(kind: FailureKind, status: int, code: str) -> None:
+    """A route that is the Activity server's own fails in its name: 504 where it was late, else 502."""
+    answer = honest_error(TOKEN, (Failure("activity", kind, "the Activity server did not answer"),))
+    assert (answer.status, content(answer)["code"]) == (status, code)
 
 
 @given(st.none() | st.floats(0, 86400))
