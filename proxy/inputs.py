@@ -98,8 +98,7 @@ class Input(BaseModel):
 
 def _leading_integer(found: object) -> int:
     """Return what `parseInt` makes of a value, and 0 where it makes nothing."""
-    given = str(found) if isinstance(found, str | int | float) and not isinstance(found, bool) else ""
-    leading = _LEADING_INTEGER.match(given)
+    leading = _LEADING_INTEGER.match(str(found))  # what is no text and no number begins with no digit
     return int(leading[1] + leading[2]) if leading else 0
 
 

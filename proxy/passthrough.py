@@ -103,19 +103,15 @@ class RelayedResponse(web.StreamResponse):
     def cut(self, request: web.BaseRequest) -> None:
         """Break the client's connection, so that it cannot take what it has got for the whole."""
         self.truncated = True
-        self.force_close()
+        self.force_close()  # and that before an end of the body was sent
         self._eof_sent = True
         self._body_length = request.writer.output_size
         transport = request.transport
-        if transport is None:
-            return
-        if self._framing is Framing.CLOSE:
+        if self._framing is Framing.CLOSE and transport is not None:
             # An orderly end of the connection would be the end of the body.
             tcp = transport.get_extra_info("socket")
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
             transport.abort()
-        else:
-            transport.close()
 
     def _begin(self, request: web.BaseRequest) -> AbstractStreamWriter:
         self._req = request

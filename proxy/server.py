@@ -138,7 +138,6 @@ class _Connection(web.RequestHandler):
             # What is queued behind an unfinished body is the parser's complaint about it. aiohttp would
             # leave the handler waiting for the rest.
             request.content.set_exception(MalformedBody("the body's framing is broken"))
-            self.close()
 
     def handle_error(
         self,

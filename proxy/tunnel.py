@@ -120,7 +120,7 @@ class _End(asyncio.Protocol):
         if not self.over:
             self._end()
         self.far.mute()
-        if self.far.over:
+        if self.far.frames.closed:
             self.far.transport.close()
         self._lost(exc)
         self._changed()
@@ -229,7 +229,6 @@ class Tunnels:
         Raises `ActivityAway` when the Activity server's connection is gone already, `ConnectionError` when
         the client's is. What is sent to the client counts in `request.writer.output_size`.
         """
-        await request.writer.drain()
         client, connection = request.transport, upstream.connection
         if client is None:
             raise ConnectionResetError("the client has left")
@@ -249,6 +248,8 @@ class Tunnels:
         from_client, from_origin = _Early(), _Early()
         server.set_parser(cast("Any", from_client))
         agent.set_parser(from_origin, None)
+        if server.writing_paused:
+            tunnel.client.pause_writing()
         tunnel.join(from_client.data, from_origin.data)
         if self._parting is not None:
             tunnel.part(self._parting)
@@ -257,7 +258,6 @@ class Tunnels:
             await tunnel.run(self._linger)
         finally:
             self._open.discard(tunnel)
-            tunnel.abort()
             request.writer.output_size += tunnel.client.sent
         await response.write_eof()
         return response

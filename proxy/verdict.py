@@ -144,9 +144,12 @@ def _check(route: Route, status: int, reply: dict[str, object]) -> Verdict:
 
 def _check_elements(route: Route, status: int, reply: dict[str, object]) -> Verdict:
     """Leave out of a list what is no element of it; a list that is left with nothing is a violation."""
-    of_elements = [field for field in (*route.require, *route.types) if field.parts[1] is not None]
+    lists: dict[str, FieldPath] = {}
+    for field in (*route.require, *route.types):
+        if field.parts[1] is not None:
+            lists.setdefault(field.parts[0], field)
     violations: list[str] = []
-    for head, first in {field.parts[0]: field for field in reversed(of_elements)}.items():
+    for head, first in lists.items():
         elements = reply.get(head)
         if elements is None and first not in route.require:
             continue

@@ -311,6 +311,8 @@ def test_impossible_input_is_refused(raw: dict[str, Any], place: tuple[str, ...]
         {"type": "number"},
         {"pattern": "("},
         {"pattern": 3},
+        {"required": 3},
+        {"minimum": "1"},
         {"pattern": "(" * 5000 + ")" * 5000},
         {"pattern": "a{99999999999999999999}"},
         {"max_length": 0},
@@ -322,6 +324,13 @@ def test_unknown_setting_is_refused(raw: dict[str, Any]) -> None:
     """An input knows its keys and their types."""
     with pytest.raises(ValidationError):
         an_input(**raw)
+
+
+def test_limits_are_inclusive() -> None:
+    """The longest text is taken, one number is a range, and a text has up to a thousand characters."""
+    assert an_input(max_length=3).read("x", "abc") == "abc"
+    assert an_input().read("x", "a" * 1000) == "a" * 1000
+    assert number("7", default=7, minimum=7, maximum=7) == 7
 
 
 def test_called_values_leave_the_others_alone() -> None:

@@ -29,7 +29,8 @@ Talk = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 ASK = [b"Connection: keep-alive, Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"]
 ASK += [b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Own: 1\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+SWITCH += b"Content-Length: 0\r\nX-Own: 1\r\n\r\n"
 
 
 @asynccontextmanager
@@ -171,18 +172,20 @@ async def test_the_handshake_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    "sent",
     [
-        [b"Connection: Upgrade", b"Upgrade: h2c"],
-        [b"Upgrade: websocket"],
-        [*ASK, b"Content-Length: 2"],
+        request(b"GET /", b"Connection: Upgrade", b"Upgrade: h2c"),
+        request(b"GET /", b"Upgrade: websocket"),
+        request(b"GET /", *ASK, b"Content-Length: 2", body=b"ab"),
+        request(b"POST /", *ASK),
+        request(b"GET /", *ASK).replace(b"HTTP/1.1", b"HTTP/1.0"),
     ],
 )
-async def test_nothing_but_a_websocket_is_upgraded(fields: list[bytes]) -> None:
+async def test_nothing_but_a_websocket_is_upgraded(sent: bytes) -> None:
     """Other upgrades are a matter of the client's connection, and the request goes on without."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     async with answering(answer) as origin, talking(origin.url) as (_, reader, writer):
-        writer.write(request(b"GET /", *fields, body=b"ab" if len(fields) > 2 else b""))
+        writer.write(sent)
         assert (await read_message(reader)).body == b"ok"
     assert (origin.received[0].one("Upgrade"), origin.received[0].one("Connection")) == (None, None)
 

@@ -234,6 +234,32 @@ def test_what_is_absent_may_be_a_violation() -> None:
         assert judge(route, 200, b"{}", SCOPE) == verdict
 
 
+@pytest.mark.parametrize(
+    ("value", "usable"), [(True, True), (False, True), (None, True), (1, False), ("true", False), ([], False)]
+)
+def test_boolean_is_no_number_and_no_text(value: object, usable: bool) -> None:
+    """A field that is to be a boolean is true, false or not there."""
+    route = a_route(reply="{id: id, live: live}", require=["id"], types={"live": "boolean"})
+    verdict = judge(route, 200, orjson.dumps({"id": "1", "live": value}), SCOPE)
+    assert isinstance(verdict, Usable if usable else Failed)
+
+
+def test_two_lists_have_rules_of_their_own() -> None:
+    """Each list of a reply is held against its own fields only, and against all of them."""
+    route = a_route(
+        reply="{a: a, b: b}",
+        require=["a", "a[].id", "b[].name"],
+        types={"a": "array", "a[].n": "number", "b[].m": "number"},
+    )
+    body = {
+        "a": [{"id": 1, "m": "x"}, {"name": "x"}, {"id": 2, "n": "x"}],
+        "b": [{"name": "y", "n": "x"}, {"id": 1}, {"name": "z", "m": "x"}],
+    }
+    assert judge(route, 200, orjson.dumps(body), SCOPE) == Usable(
+        {"a": [{"id": 1, "m": "x"}], "b": [{"name": "y", "n": "x"}]}, ("a[].id", "a[].n", "b[].name", "b[].m")
+    )
+
+
 LISTS = {"reply": "{parts: parts}", "types": {"parts[].n": "number"}}
 
 

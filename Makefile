@@ -1,0 +1,59 @@
+# What there is to do here. `make run` needs Python 3.11 or newer (and what it installs itself), nothing else.
+
+VENV := .venv
+PYTHON_IN := $(VENV)/bin/python
+RUNTIME := deploy/requirements.txt
+BUILD := deploy/build-requirements.txt
+DEVELOPMENT := .ci/requirements.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check check-style check-types check-imports check-configuration check-files check-deploy
+.PHONY: lock clean runtime development
+
+help: ## what there is to do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: runtime ## the sidecar between a sandbox Activity server and gateway, to look at in a browser
+	@exec $(PYTHON_IN) -m proxy demo $(ARGS)
+
+test: development ## all tests, with coverage; ARGS="-k breaker" for some
+	@exec $(PYTHON_IN) -m pytest --cov --cov-report=term $(ARGS)
+
+check: check-style check-types check-imports check-configuration check-files ## all that is quick: style, types, imports, configuration, locks
+
+check-style: development
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+
+check-types: development
+	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy $(wildcard .ci/*.py)
+
+check-imports: development
+	$(VENV)/bin/lint-imports --no-cache --no-logo
+
+check-configuration: development
+	$(PYTHON_IN) -m proxy check -c config/proxy.yaml
+	$(PYTHON_IN) -m proxy.schema | cmp - config/schema.json
+
+check-files: development
+	$(PYTHON_IN) .ci/check_locks.py
+	$(PYTHON_IN) .ci/check_tree.py
+
+check-deploy: development ## Dockerfile, compose file, manifests, Prometheus, and the wheel in a clean place
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash .ci/check_deploy
+	@bash .ci/check_wheel $(PYTHON_IN)
+
+lock: development ## pin anew what pyproject.toml and .ci/requirements.in ask for; UPGRADE=1 for newer versions
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh .ci/lock $(if $(UPGRADE),--upgrade)
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find proxy tests .ci -name __pycache__ -prune -exec rm -rf {} +
+
+runtime:
+	@sh .ci/environment $(VENV) $(RUNTIME)
+
+# Has the runtime's packages in the very same versions.
+development:
+	@sh .ci/environment $(VENV) $(DEVELOPMENT) $(RUNTIME)
