@@ -83,7 +83,7 @@ class RetrySuppressed:
 
 @dataclass(frozen=True, slots=True)
 class ContractViolated:
-    """The gateway answered with something that the route cannot use. `field` is a declared field or `body`."""
+    """The gateway answered what the route cannot use. `field` is a declared field, or `body`."""
 
     route: str
     field: str

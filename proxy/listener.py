@@ -89,7 +89,7 @@ class Listener:
             raise
         except Exception as error:  # the last place that can answer
             self.observe(Crashed(account.request_id, error))
-            if account.route == PASS and request.writer.output_size > 0:
+            if request.writer.output_size > 0:
                 raise
             response = self._error(account, 500, "Internal server error", "internal_error")
         finally:

@@ -64,12 +64,7 @@ Field_ = Annotated[FieldPath, Compiled(FieldPath.parse)]
 class Route(BaseModel):
     """One rewritten call. The name is given by the table that it stands in."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        arbitrary_types_allowed=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(exclude=True)
     match: Match = Field(description="The client's call: GET /api/kaltura/video/{videoId}.")

@@ -21,8 +21,10 @@ from tests.gateway_fakes import (
     http,
     nowhere,
 )
+from tests.origins import until
 
 ONCE = Retry(attempts=1)
+SHORT = 0.05
 REFUSED = http(401, {"error": "Invalid or expired token"})
 AWAY = TokenEndpointFailed(FailureKind.UNREACHABLE, "the token endpoint cannot be reached", 3.0)
 
@@ -171,6 +173,21 @@ async def test_no_successor_ends_the_call() -> None:
     assert failure.kind is FailureKind.TOKEN
     assert len(origin.received) == 1
     assert it.tokens.voided == [1]
+
+
+async def test_token_trouble_in_between_ends_the_retries() -> None:
+    """A retry for which there is no token is not made, and the failure before it suppresses nothing."""
+    clock, retry = FakeClock(), Retry(3, SHORT, SHORT)
+    tokens = FakeTokens(error=AWAY, error_from=2)
+    async with bench(BROKEN, clock=clock, tokens=tokens, retry=retry, dice=0.9) as (it, origin):
+        asking = asyncio.create_task(it.fail(total=1.0))
+        await until(lambda: bool(it.events.of(RetryScheduled)))
+        tokens.void(1)
+        clock.shift(0.98)
+        failure = await asking
+    assert failure.kind is FailureKind.TOKEN
+    assert len(origin.received) == 1
+    assert not it.events.of(RetrySuppressed)
 
 
 async def test_concurrent_refusals_void_one_generation() -> None:

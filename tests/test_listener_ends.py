@@ -10,8 +10,8 @@ from proxy.call import Answer, Call
 from proxy.errors import ActivityAway, MalformedBody
 from proxy.events import Crashed, RequestEnded, RequestStarted
 from tests.clocks import FakeClock
-from tests.listener_fakes import Passing, listening
-from tests.origins import PATIENCE, client, request, until
+from tests.listener_fakes import Passing, Recorded, listening
+from tests.origins import PATIENCE, client, read_head, request, until
 
 VIDEO = "/api/kaltura/video/1_cats"
 
@@ -123,6 +123,32 @@ async def test_a_client_that_leaves_stops_the_call() -> None:
         await asyncio.wait_for(stopped.wait(), PATIENCE)
         ended = await it.ended()
     assert (ended.route, ended.status, ended.source, ended.bytes_sent) == ("video", 499, "error", 0)
+    assert not it.crashed
+
+
+LARGE = Answer(200, b" " * 32_000_000, "gateway")
+
+
+async def test_an_answer_ends_when_it_was_taken() -> None:
+    """A request is over when its client has the answer, not when the answer was made."""
+    async with listening(Recorded(LARGE)) as it, client(it.port) as (reader, writer):
+        writer.write(request(b"GET " + VIDEO.encode()))
+        await read_head(reader)
+        assert not it.events.of(RequestEnded)
+        async with asyncio.timeout(PATIENCE):
+            assert await reader.readexactly(len(LARGE.body)) == LARGE.body
+        ended = await it.ended()
+    assert (ended.status, ended.bytes_sent) == (200, len(LARGE.body))
+
+
+async def test_a_client_that_leaves_in_the_middle_of_the_answer_is_told() -> None:
+    """Who does not take the whole answer has left as well."""
+    async with listening(Recorded(LARGE)) as it:
+        async with client(it.port) as (reader, writer):
+            writer.write(request(b"GET " + VIDEO.encode()))
+            await read_head(reader)
+        ended = await it.ended()
+    assert (ended.route, ended.status, ended.source) == ("video", 499, "gateway")
     assert not it.crashed
 
 

@@ -1,5 +1,6 @@
 """What an answer of the gateway is worth: recorded answers, broken ones, and any at all."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from proxy.call import FailureKind
 from proxy.paths import PathPattern, canonical_segments
-from proxy.route import Route
+from proxy.route import JsonType, Route
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge
 from tests.recordings import Exchange, Recording, load
 from tests.tables import DIALECTS, PARTNER, Dialect, a_route, routes
@@ -66,11 +67,11 @@ def flat(video: dict[str, Any]) -> dict[str, Any]:
     return {**video, "partnerId": PARTNER}
 
 
-def wanted(route: Route, exchange: Exchange) -> Verdict:
+def worth(route: Route, exchange: Exchange) -> Verdict:
     """What a recorded answer is worth, told from what the contract says of it."""
     status = exchange.status
     if status == 200:
-        return wanted_content(route, exchange.answer)
+        return worth_of_content(route, exchange.answer)
     if status == 400:
         return Refused(400, exchange.answer["error"])
     kind, detail = {
@@ -81,7 +82,7 @@ def wanted(route: Route, exchange: Exchange) -> Verdict:
     return Failed(kind, detail, status, counts=status == 500, retryable=status == 500)
 
 
-def wanted_content(route: Route, answer: dict[str, Any]) -> Verdict:
+def worth_of_content(route: Route, answer: dict[str, Any]) -> Verdict:
     """What a recorded 200 is worth."""
     if "video" in answer:
         return Usable(flat(answer["video"])) if "id" in answer["video"] else Missing()
@@ -98,14 +99,14 @@ def test_recorded_answer_is_judged_rightly(route: Route, exchange: Exchange) -> 
     """Every answer that a gateway really gave to a route's call is worth what the contract says."""
     answer = exchange.answer
     body = answer.encode() if isinstance(answer, str) else orjson.dumps(answer)
-    assert judge(route, exchange.status, body, SCOPE) == wanted(route, exchange)
+    assert judge(route, exchange.status, body, SCOPE) == worth(route, exchange)
 
 
 def test_recordings_hold_every_kind_of_answer() -> None:
     """The recorded answers try each verdict, on every route that calls the gateway."""
     judged = [(route, exchange) for case in recorded() for route, exchange in [case.values]]
     assert {route.name for route, _ in judged} == set(routes("plan")) - {"token"}
-    kinds = Counter(type(wanted(route, exchange)).__name__ for route, exchange in judged)
+    kinds = Counter(type(worth(route, exchange)).__name__ for route, exchange in judged)
     assert kinds.keys() == {"Usable", "Missing", "Refused", "Failed"}
     left_out = {it.path for name in GATEWAYS for it in load(name) if not list(callers(it))}
     assert left_out == {
@@ -234,14 +235,26 @@ def test_what_is_absent_may_be_a_violation() -> None:
         assert judge(route, 200, b"{}", SCOPE) == verdict
 
 
-@pytest.mark.parametrize(
-    ("value", "usable"), [(True, True), (False, True), (None, True), (1, False), ("true", False), ([], False)]
-)
-def test_boolean_is_no_number_and_no_text(value: object, usable: bool) -> None:
-    """A field that is to be a boolean is true, false or not there."""
-    route = a_route(reply="{id: id, live: live}", require=["id"], types={"live": "boolean"})
-    verdict = judge(route, 200, orjson.dumps({"id": "1", "live": value}), SCOPE)
-    assert isinstance(verdict, Usable if usable else Failed)
+OF_TYPE: dict[JsonType, list[object]] = {
+    "string": ["", "x"],
+    "number": [0, -1.5, 2**64],
+    "boolean": [True, False],
+    "array": [[], ["x"]],
+    "object": [{}, {"x": 1}],
+}
+
+
+@pytest.mark.parametrize("wanted", OF_TYPE)
+@pytest.mark.parametrize("given", OF_TYPE)
+def test_field_has_its_type_or_is_not_there(wanted: JsonType, given: JsonType) -> None:
+    """Each JSON type is told from all others, and null is of any type."""
+    route = a_route(reply="{id: id, x: x}", require=["id"], types={"x": wanted})
+    for value in [None, *OF_TYPE[given]]:
+        verdict = judge(route, 200, json.dumps({"id": "1", "x": value}).encode(), SCOPE)
+        if value is None or wanted == given:
+            assert verdict == Usable({"id": "1", "x": value})
+        else:
+            assert verdict == violation("x", f"x in the gateway's answer is no {wanted}")
 
 
 def test_two_lists_have_rules_of_their_own() -> None:

@@ -2,12 +2,21 @@
 
 import gzip
 import json
+from typing import cast
 
 import pytest
+from aiohttp import (
+    ClientRequest,
+    ClientResponse,
+    ConnectionTimeoutError,
+    ServerDisconnectedError,
+    SocketTimeoutError,
+)
 
+from proxy.attempts import AttemptFailed
 from proxy.call import FailureKind
 from proxy.events import AttemptEnded, ContractViolated
-from proxy.wire import MAX_ANSWER
+from proxy.wire import MAX_ANSWER, exchanged
 from tests.gateway_fakes import CATS, Part, Retry, Step, bench, content, http, reset
 
 ONCE = Retry(attempts=1)
@@ -65,6 +74,26 @@ async def test_an_answer_that_is_too_large_is_given_up(coding: str) -> None:
     assert (failure.kind, failure.detail) == (FailureKind.CONTRACT, "the answer is too large")
     assert it.events.of(ContractViolated) == [ContractViolated("video", "body")]
     assert it.breaker.told == ["failure"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "was_sent"),
+    [
+        (ConnectionTimeoutError("x"), FailureKind.TIMEOUT, False),
+        (SocketTimeoutError("x"), FailureKind.TIMEOUT, True),
+        (ServerDisconnectedError("x"), FailureKind.UNREACHABLE, True),
+        (BrokenPipeError("x"), FailureKind.UNREACHABLE, True),
+    ],
+)
+async def test_whether_it_was_sent_is_known(error: Exception, kind: FailureKind, was_sent: bool) -> None:
+    """Only where no connection came about is it certain that the gateway has not seen the request."""
+
+    async def send(_request: ClientRequest) -> ClientResponse:
+        raise error
+
+    with pytest.raises(AttemptFailed) as caught:
+        await exchanged(cast("ClientRequest", None), send, 1.0)
+    assert (caught.value.failure.kind, caught.value.sent) == (kind, was_sent)
 
 
 async def test_a_coded_answer_is_decoded() -> None:
