@@ -6,13 +6,14 @@ will be used, and a mistake is shown in the file that it stands in.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 from typing import Final
 
 from proxy.diagnosis import dotted, near, read_model
 from proxy.lookup import Files
 from proxy.nodes import Lost, Mark, Node, Problem, Scalar, Table, find, overlay, written_at
-from proxy.route import Route
+from proxy.route import Route, trespass
 from proxy.units import shown
 
 DIALECTS: Final = ("plan", "newer")
@@ -56,6 +57,7 @@ def load_tables(files: Files, top: Table, own: str, tell: Tell) -> list[RouteTab
     read = [RouteTable(it.name, it.root, dict(_routes(it.root, own, tell))) for it in tables]
     for table in read:
         _tell_overlaps(table, tell)
+        _tell_trespass(table, tell)
     if len(read) > 1:
         _tell_differences(read, tell)
     return read
@@ -145,6 +147,17 @@ def _tell_overlaps(table: RouteTable, tell: Tell) -> None:
         if other != name:
             text = f"{dotted(('routes', name, 'match'))}: the route {dotted((other,))} matches this too"
             tell(Problem(table.mark(name, "match"), text))
+
+
+def _tell_trespass(table: RouteTable, tell: Tell) -> None:
+    """A value from the client that makes one route's gateway call into another's."""
+    for (name, route), (other_name, other) in permutations(table.routes.items(), 2):
+        by = trespass(route, other)
+        if by is not None:
+            text = (
+                f"{by} can make it the call of {dotted((other_name,))}; give {by} a pattern that rules it out"
+            )
+            tell(Problem(table.mark(name, "call"), f"{dotted(('routes', name, 'call'))}: {text}"))
 
 
 def _parts(route: Route) -> Iterable[tuple[str | None, str]]:

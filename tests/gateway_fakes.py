@@ -16,6 +16,7 @@ from proxy.clock import Clock
 from proxy.events import Event
 from proxy.gateway import Gateway
 from proxy.grant import TokenError
+from proxy.protocols import Breaker, Tokens
 from proxy.route import Route
 from proxy.tokens import Token
 from tests.clocks import FakeClock
@@ -214,7 +215,10 @@ async def gateway_session(limit: int = 0) -> AsyncIterator[ClientSession]:
 
 @dataclass
 class Bench:
-    """The source `gateway` with its neighbours, in front of a gateway at `base`."""
+    """The source `gateway` with its neighbours, in front of a gateway at `base`.
+
+    `keeper` and `guard` stand where `tokens` and `breaker` are not to be the fakes.
+    """
 
     base: str
     session: ClientSession
@@ -225,6 +229,8 @@ class Bench:
     tokens: FakeTokens = field(default_factory=FakeTokens)
     breaker: FakeBreaker = field(default_factory=FakeBreaker)
     events: Events = field(default_factory=Events)
+    keeper: Tokens | None = None
+    guard: Breaker | None = None
 
     @property
     def gateway(self) -> Gateway:
@@ -232,8 +238,8 @@ class Bench:
         return Gateway(
             base=self.base,
             session=self.session,
-            tokens=lambda _subject: self.tokens,
-            breakers={"catalog": self.breaker, "playback": self.breaker, "gateway": self.breaker},
+            tokens=lambda _subject: self.keeper or self.tokens,
+            breakers=dict.fromkeys(("catalog", "playback", "gateway"), self.guard or self.breaker),
             retry=self.retry,
             attempt_timeout=self.attempt_timeout,
             scope=lambda: {"now": NOW, "partnerId": "42"},

@@ -20,6 +20,7 @@ TABLE = """\
         match: POST /t
         fallback: [activity]
     """
+ADVICE = "give id a pattern that rules it out"
 UNSET = "the variable NONE is not set, and ${NONE} has no default"
 
 
@@ -168,6 +169,13 @@ def test_python_names_of_keys_are_no_keys(folder: Folder) -> None:
                 "  b: {match: 'GET /X/{other}', fallback: [activity]}"
             ),
             ["own.yaml:3:7: routes.b.match: the route a matches this too"],
+        ),
+        (
+            (
+                "routes:\n  a: {match: 'GET /x/{id}', call: 'GET /v/{id}', reply: v}\n"
+                "  b: {match: GET /y, call: GET /v/find, reply: v}"
+            ),
+            [f"own.yaml:2:29: routes.a.call: id can make it the call of b; {ADVICE}"],
         ),
         (
             "routes: {",
