@@ -24,7 +24,7 @@ from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questions
 from proxy.events import Event, Observe
-from proxy.gateway import Gateway
+from proxy.gateway import Gateway, subject_values
 from proxy.headers import client_address
 from proxy.ladder import Ladder, Policy
 from proxy.listener import Listener
@@ -137,7 +137,7 @@ class _Assembly:
             tokens = self._tokens(session, subject)
             gateway = self._gateway(session, tokens, breakers)
             if settings.gateway.dialect == "auto":
-                auto = self._auto(session, tokens)
+                auto = self._auto(session, tokens, subject)
                 dialects, sources["gateway"] = auto, Adapting(gateway, auto)
             else:
                 sources["gateway"] = gateway
@@ -218,9 +218,16 @@ class _Assembly:
             observe=self.observers,
         )
 
-    def _auto(self, session: ClientSession, tokens: TokenKeeper) -> AutoDialect:
+    def _auto(self, session: ClientSession, tokens: TokenKeeper, subject: Subject) -> AutoDialect:
         settings, tables = self.configuration.settings.gateway, self.configuration.tables
-        questions = Questions(settings.url, session, lambda: tokens, tables["plan"], settings.timeout.attempt)
+        questions = Questions(
+            settings.url,
+            session,
+            lambda: tokens,
+            tables["plan"],
+            settings.timeout.attempt,
+            lambda: {**self._scope(), **subject_values(subject)},
+        )
         dialects = AutoDialect(tables["plan"], tables["newer"], questions, self.clock, self.observers)
         self.observers.listeners.append(dialects.notice)
         self.resources.push_async_callback(dialects.aclose)

@@ -25,8 +25,9 @@ class RequestStarted:
 class RequestEnded:
     """The last byte of an answer was sent, or the client left (`status` 499).
 
-    `route` is a route's name or `pass`; `source` the source's name, `error` for an error of our own, or
-    `activity` for what passed through. `seconds` is from the request's arrival to the answer's end.
+    `route` is a route's name, `pass`, or `none` for what was refused before. `source` is the source's name,
+    `error` for an error of our own, or `activity` for what passed through. `seconds` is from the request's
+    arrival to the answer's end.
     """
 
     listener: Literal["public", "admin"]
@@ -53,7 +54,10 @@ class SourceFailedEvent:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """One exchange with the gateway ended. Its outcome: `ok`, `missing`, `refused` or a failure kind."""
+    """One exchange with the gateway ended.
+
+    `outcome` is `ok`, `missing`, `refused`, `cancelled` (the client left), or a failure's kind.
+    """
 
     route: str
     outcome: str

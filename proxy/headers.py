@@ -90,7 +90,7 @@ def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Netwo
     if b"x-forwarded-host" not in said and hop.host is not None:
         kept.append((b"X-Forwarded-Host", hop.host.encode(errors="surrogateescape")))
     via.append(hop.version.encode() + b" " + VIA)
-    kept.append((b"Via", b", ".join(filter(None, via))))
+    kept.append((b"Via", b", ".join(via)))
     return kept
 
 

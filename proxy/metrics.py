@@ -51,7 +51,7 @@ BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0,
 )  # fmt: skip
 _ATTEMPT_OUTCOMES: Final = (
-    "ok", "missing", "refused",
+    "ok", "missing", "refused", "cancelled",
     *(kind for kind in FailureKind if kind not in {FailureKind.OFF, FailureKind.BREAKER_OPEN}),
 )  # fmt: skip
 _TOKEN_OUTCOMES: Final = (

@@ -1,6 +1,7 @@
 """Asks a gateway each call of both route tables, and says what it supports and which dialect fits."""
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from proxy.call import Subject
 from proxy.clock import SystemClock
 from proxy.configuration import Configuration, load
 from proxy.dialects import ANY_VIDEO, Questions
+from proxy.gateway import subject_values
 from proxy.grant import TokenError
 from proxy.login import GatewayLogin
 from proxy.lookup import carried_directory
@@ -59,8 +61,10 @@ async def probe(configuration: Configuration, say: Callable[[str], object]) -> i
             if isinstance(verdict, Usable | Missing):
                 usable.add(name)
             say(f"{name:<10} {route.call!s:<58} {_words(verdict)} ({', '.join(dialects)})")
-        plan = tables["plan"]
-        findings = await Questions(settings.url, session, lambda: tokens, plan, settings.timeout.attempt)()
+        questions = Questions(
+            settings.url, session, lambda: tokens, tables["plan"], settings.timeout.attempt, prober.scope
+        )
+        findings = await questions()
         for name, finding in findings.items():
             say(f"dialect    {name} from {finding.dialect}: {finding.why}")
         say(f"fits       {_fitting({finding.dialect for finding in findings.values()}, len(findings))}")
@@ -133,13 +137,7 @@ class _Prober:
             "page": 1,
             "pageSize": 1,
         }
-        scope: Mapping[str, object] = {
-            **values,
-            "partnerId": "",
-            "subject.discordId": self.subject.discord_id,
-            "subject.username": self.subject.username,
-            "subject.roles": self.subject.roles,
-        }
+        scope = {**self.scope(), **values}
         body = None if route.send is None else orjson.dumps(route.send.render(scope))
         headers = {"Authorization": f"Bearer {token}"}
         url = self.base + route.call.render(values)
@@ -150,6 +148,10 @@ class _Prober:
         if isinstance(verdict, Usable) and route.paging is not None:
             self._remember(verdict.reply.get(route.paging))
         return verdict
+
+    def scope(self) -> Mapping[str, object]:
+        """Return the values that every body and mapping may use."""
+        return {"now": time.time(), "partnerId": "", **subject_values(self.subject)}
 
     def _remember(self, videos: object) -> None:
         if isinstance(videos, list) and videos and isinstance(videos[0].get("id"), str):

@@ -283,7 +283,6 @@ def _switching_protocols(upstream: aiohttp.ClientResponse) -> web.StreamResponse
     headers = CIMultiDict(as_text(end_to_end(upstream.raw_headers)))
     headers["Connection"] = "Upgrade"
     headers["Upgrade"] = "websocket"
-    headers.pop("Content-Length", None)  # RFC 9110 section 8.6
     response = web.StreamResponse(status=101, reason=upstream.reason, headers=headers)
     response.force_close()
     return response
