@@ -63,7 +63,7 @@ class Listener:
     route: Callable[[str], Route]
     answer: Source
     pass_through: Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
-    origin_form: Callable[[str], str | None]
+    origin_form: Callable[[str, str], str | None]
     client_address: Callable[[web.BaseRequest], str]
     subject: Subject
     total: float
@@ -135,7 +135,7 @@ class Listener:
         return self._reply(await self.answer(call), account)
 
     def _target(self, request: web.BaseRequest) -> str:
-        target = self.origin_form(request.raw_path)
+        target = self.origin_form(request.raw_path, request.headers.get(hdrs.HOST, ""))
         if target is None:
             raise Refusal(400, "The request target is not a path", "invalid_target")
         return without_discord_prefix(target)

@@ -17,7 +17,7 @@ from proxy.passthrough import PassThrough, activity_session
 from proxy.server import Handler, origin_form, public_server
 from proxy.tunnel import Tunnels
 
-PATIENCE = 5.0
+PATIENCE = 15.0
 """Seconds after which a test that waits has failed."""
 
 Reader = asyncio.StreamReader
@@ -177,7 +177,11 @@ async def serving(
 
 @asynccontextmanager
 async def passing(
-    origin: URL, *, trusted: Sequence[Network] = (), linger: float = PATIENCE, connect_timeout: float = 1.0
+    origin: URL,
+    *,
+    trusted: Sequence[Network] = (),
+    linger: float = 2 * PATIENCE,
+    connect_timeout: float = 1.0,
 ) -> AsyncIterator[Proxy]:
     """Run a pass-through to `origin`, and see that it holds no connection when the test has ended."""
 
@@ -220,7 +224,9 @@ async def client(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
 
 
 @asynccontextmanager
-async def talking(origin: URL, *, linger: float = PATIENCE) -> AsyncIterator[tuple[Proxy, Reader, Writer]]:
+async def talking(
+    origin: URL, *, linger: float = 2 * PATIENCE
+) -> AsyncIterator[tuple[Proxy, Reader, Writer]]:
     """Run a pass-through with one client connected."""
     async with passing(origin, linger=linger) as proxy, client(proxy.port) as (reader, writer):
         yield proxy, reader, writer

@@ -226,7 +226,7 @@ async def test_a_slow_activity_server_holds_the_upload_up() -> None:
         sent = await pour(writer, size)
         assert sent < size / 2
         go.set()
-        assert await pour(writer, size - sent) == size - sent
+        writer.write(bytes(size - sent))
         assert (await read_message(reader)).body == b"ok"
 
 

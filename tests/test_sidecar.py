@@ -174,3 +174,17 @@ async def test_a_part_is_not_to_be_had_before_the_start(tmp_path: Path) -> None:
     """The parts of a sidecar that has not started are asked for in vain."""
     with pytest.raises(RuntimeError, match="not started"):
         _ = Sidecar(configured(tmp_path)).parts
+
+
+@pytest.mark.parametrize(("host", "status"), [("here.example", b"200"), ("there.example", b"400")])
+async def test_an_absolute_target_must_name_the_host_it_is_sent_to(
+    tmp_path: Path, host: str, status: bytes
+) -> None:
+    """A target and a Host field that disagree could be read as two requests, and are refused."""
+    async with watched(configured(tmp_path, "mode: offline")) as (sidecar, _):
+        reader, writer = await asyncio.open_connection(sidecar.listen.host, sidecar.listen.port)
+        target = f"http://here.example/api/kaltura/video/1_abc HTTP/1.1\r\nHost: {host}"
+        writer.write(f"GET {target}\r\nConnection: close\r\n\r\n".encode())
+        assert (await reader.readline()).split()[1] == status
+        writer.close()
+        await writer.wait_closed()

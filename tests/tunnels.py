@@ -42,7 +42,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def tunnel(*, linger: float = PATIENCE) -> AsyncIterator[tuple[Proxy, Peer, Peer]]:
+async def tunnel(*, linger: float = 2 * PATIENCE) -> AsyncIterator[tuple[Proxy, Peer, Peer]]:
     """Open a tunnel; its ends are the client's and the Activity server's raw sockets."""
     arrived = asyncio.get_running_loop().create_future()
     done = asyncio.Event()
