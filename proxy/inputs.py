@@ -80,7 +80,8 @@ class Input(BaseModel):
             return "" if self.default is None else self.default
         if isinstance(found, bool | list | dict):  # given twice, or no text at all
             raise InvalidInput(self.required or f"{name} must be a text")
-        given = str(found)
+        # Bytes that are no UTF-8 come as lone surrogates, which nothing further on can write.
+        given = str(found).encode(errors="replace").decode()
         if len(given) > self.max_length:
             raise InvalidInput(f"{name} is too long")
         if self.pattern is not None and not self.pattern.fullmatch(given):

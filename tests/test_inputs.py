@@ -340,3 +340,9 @@ def test_called_values_leave_the_others_alone() -> None:
     assert values == {"id": "a", "n": 2}
     assert called_with(route.inputs, values) == {"id": "a", "n": 5}
     assert called_with(route.inputs, {"n": 3}) == {"n": 3}
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    """A query with raw bytes that are not UTF-8 can be called, mapped and written like any other."""
+    wanted = Input.model_validate({"from": "query", "default": ""})
+    assert wanted.read("query", "caf\udce9") == "caf?"
