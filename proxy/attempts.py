@@ -14,6 +14,7 @@ from aiohttp_retry import RetryOptionsBase
 from proxy.call import Failure
 from proxy.clock import Clock
 from proxy.events import Observe, RetryScheduled, RetrySuppressed
+from proxy.protocols import Budget
 
 
 class RetrySettings(Protocol):
@@ -59,6 +60,7 @@ class Attempts(RetryOptionsBase):
         *,
         repeatable: bool,
         deadline: float,
+        budget: Budget,
         clock: Clock,
         random: Callable[[], float],
         observe: Observe,
@@ -73,6 +75,7 @@ class Attempts(RetryOptionsBase):
         self._settings = settings
         self._repeatable = repeatable
         self._deadline = deadline
+        self._budget = budget
         self._clock = clock
         self._random = random
         self._observe = observe
@@ -116,5 +119,8 @@ class Attempts(RetryOptionsBase):
         self._delay = max(self._random() * ceiling, last.failure.retry_after or 0.0)
         if self._clock.monotonic() + self._delay >= self._deadline:
             self._observe(RetrySuppressed(self._route, "deadline"))
+            return False
+        if not self._budget.allow():
+            self._observe(RetrySuppressed(self._route, "budget"))
             return False
         return True

@@ -12,7 +12,7 @@ from typing import Literal
 from proxy.headers import Field, Hop
 from proxy.route import Route
 
-SourceName = Literal["gateway", "activity", "canned"]
+SourceName = Literal["gateway", "cache", "stale", "activity", "canned"]
 Value = str | int
 
 JSON = "application/json; charset=utf-8"
@@ -29,6 +29,8 @@ class FailureKind(StrEnum):
     UNAUTHORIZED = "unauthorized"  # the token was refused, and so was its successor
     TOKEN = "token"  # noqa: S105  (no token is to be had; the word is a label)
     BREAKER_OPEN = "breaker_open"  # the circuit breaker kept the call back
+    OVERLOADED = "overloaded"  # too many calls are under way already
+    NOTHING_KEPT = "nothing_kept"  # there is no earlier answer to give
     OFF = "off"  # the source is not to be used in this mode or environment
 
 
@@ -96,10 +98,21 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What an error says to the client; who asked is added when it is sent, so that many can share one."""
+
+    error: str
+    message: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What goes back to the client: status, body as it is sent, and who gave it.
 
-    `failures` are those of the sources that were asked before, in order.
+    An answer with a `problem` is an error, and has no body of its own. `failures` are those of the sources
+    that were asked before, in order. `etag` is there where a client may ask whether its copy is still good;
+    `cache` is what `Cache-Status` says (RFC 9211), without the cache's name.
     """
 
     status: int
@@ -108,6 +121,15 @@ class Answer:
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     failures: tuple[Failure, ...] = ()
+    problem: Problem | None = None
+    etag: str | None = None
+    cache: str = "fwd=bypass"
+
+
+def missing(call: Call) -> Problem:
+    """Return what is said of a thing that does not exist."""
+    named = next(iter(call.values.values()), "")
+    return Problem("Video not found", f"There is no video {named}", "not_found")
 
 
 Source = Callable[[Call], Awaitable[Answer]]

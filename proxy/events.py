@@ -77,12 +77,12 @@ class RetryScheduled:
 class RetrySuppressed:
     """An attempt failed and no other is made, though attempts are left.
 
-    `reason` is `deadline` (it could not finish in time), `unsafe` (the call must not be repeated) or
-    `breaker_open`.
+    `reason` is `deadline` (it could not finish in time), `unsafe` (the call must not be repeated),
+    `budget` (there were too many retries of late) or `breaker_open`.
     """
 
     route: str
-    reason: Literal["deadline", "unsafe", "breaker_open"]
+    reason: Literal["deadline", "unsafe", "budget", "breaker_open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,28 @@ class BreakerRejected:
     """A circuit breaker kept a call back."""
 
     breaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLooked:
+    """The cache was asked for a route's answer."""
+
+    route: str
+    result: Literal["hit", "stale", "miss", "coalesced"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTroubled:
+    """The cache's storage failed; requests went on without it."""
+
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotIgnored:
+    """The snapshot of the last run was not read, or one could not be written, and why."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,9 @@ Event = (
     | ContractViolated
     | BreakerChanged
     | BreakerRejected
+    | CacheLooked
+    | StoreTroubled
+    | SnapshotIgnored
     | TokenRequested
     | TokenAcquired
     | DialectChosen

@@ -21,13 +21,12 @@ from aiohttp_retry import RetryClient
 from yarl import URL
 
 from proxy.attempts import AttemptFailed, Attempts, RetrySettings
-from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed, Subject
+from proxy.call import Answer, Call, Failure, FailureKind, Problem, SourceFailed, Subject, missing
 from proxy.clock import Clock
-from proxy.errors import error_body
 from proxy.events import AttemptEnded, ContractViolated, Observe, RetrySuppressed
 from proxy.grant import TokenError
 from proxy.inputs import called_with
-from proxy.protocols import Breaker, Permit, Tokens
+from proxy.protocols import Breaker, Budget, Permit, Tokens
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge, retry_after_seconds
 from proxy.wire import exchanged
 
@@ -51,6 +50,7 @@ class Gateway:
     tokens: Callable[[Subject], Tokens]
     breakers: Mapping[str, Breaker]
     retry: RetrySettings
+    budget: Budget
     attempt_timeout: float
     scope: Callable[[], Mapping[str, object]]
     clock: Clock
@@ -67,16 +67,18 @@ class Gateway:
             self.retry,
             repeatable=route.repeatable,
             deadline=call.deadline,
+            budget=self.budget,
             clock=self.clock,
             random=self.random,
             observe=self.observe,
         )
         exchange = _Exchange(self, call, attempts)
+        self.budget.call()
         values = called_with(route.inputs, call.values)
         try:
             url = URL(self.base + route.call.render(values), encoded=True)
         except ValueError as error:
-            return _mistake(call, 400, str(error), "invalid_request")
+            return _mistake(400, str(error), "invalid_request")
         body = None
         headers = {hdrs.ACCEPT: "application/json", "X-Request-Id": call.request_id}
         if route.send is not None:
@@ -104,9 +106,9 @@ class Gateway:
                 headers = (("Cache-Control", "no-store"),) if call.route.credential else ()
                 return Answer(200, orjson.dumps(paged(call, reply)), "gateway", headers=headers)
             case Missing():
-                return _missing(call)
+                return Answer(404, b"", "gateway", problem=missing(call))
             case Refused(status, message):
-                return _mistake(call, status, message, "refused_by_gateway")
+                return _mistake(status, message, "refused_by_gateway")
             case Failed():
                 raise SourceFailed(_failure(verdict))
             case None:
@@ -255,11 +257,5 @@ def subject_values(subject: Subject) -> dict[str, object]:
     }
 
 
-def _missing(call: Call) -> Answer:
-    named = next(iter(call.values.values()), "")
-    body = error_body("Video not found", f"There is no video {named}", "not_found", call.request_id)
-    return Answer(404, body, "gateway")
-
-
-def _mistake(call: Call, status: int, message: str, code: str) -> Answer:
-    return Answer(status, error_body(message, message, code, call.request_id), "gateway")
+def _mistake(status: int, message: str, code: str) -> Answer:
+    return Answer(status, b"", "gateway", problem=Problem(message, message, code))

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, SourceName
-from proxy.errors import error_body
+from proxy.call import Answer, Call, Failure, FailureKind, Problem, Source, SourceFailed, SourceName
 from proxy.events import Observe, SourceFailedEvent
 from proxy.route import Route
 
@@ -23,6 +22,8 @@ _ERRORS: Mapping[FailureKind, tuple[int, str]] = {
     FailureKind.UNAUTHORIZED: (502, "gateway_unauthorized"),
     FailureKind.TOKEN: (503, "gateway_token_unavailable"),
     FailureKind.BREAKER_OPEN: (503, "gateway_breaker_open"),
+    FailureKind.OVERLOADED: (503, "gateway_overloaded"),
+    FailureKind.NOTHING_KEPT: (503, "nothing_kept"),
     FailureKind.OFF: (503, "gateway_off"),
 }
 _BUSY = frozenset({429, 503})
@@ -66,6 +67,8 @@ class Ladder:
             try:
                 answer = await self.sources[name](call)
             except SourceFailed as error:
+                if error.failure.kind is FailureKind.NOTHING_KEPT:
+                    continue  # no failure: it was never promised
                 failures.append(error.failure)
                 self.observe(SourceFailedEvent(call.route.name, error.failure, call.request_id))
                 continue
@@ -74,10 +77,10 @@ class Ladder:
             failures.append(
                 Failure("gateway", FailureKind.OFF, f"no source may answer in mode {self.policy.mode}")
             )
-        return honest_error(call, tuple(failures))
+        return honest_error(tuple(failures))
 
 
-def honest_error(call: Call, failures: tuple[Failure, ...]) -> Answer:
+def honest_error(failures: tuple[Failure, ...]) -> Answer:
     """Return the error that tells a client what is wrong and when to come back (RFC 9110, 10.2.3)."""
     first = failures[0]
     status, code = _ERRORS[first.kind]
@@ -95,5 +98,5 @@ def honest_error(call: Call, failures: tuple[Failure, ...]) -> Answer:
         headers = (("Retry-After", str(seconds)),)
         message += f" Please try again in {seconds} seconds."
     error = {502: "Bad gateway", 503: "Service unavailable", 504: "Gateway timeout"}[status]
-    body = error_body(error, message, code, call.request_id)
-    return Answer(status, body, None, headers=headers, failures=failures)
+    problem = Problem(error, message, code)
+    return Answer(status, b"", None, headers=headers, failures=failures, problem=problem)

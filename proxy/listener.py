@@ -7,20 +7,20 @@ import asyncio
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import orjson
 from aiohttp import hdrs, web
 
-from proxy.call import Answer, Call, ClientRequest, Failure, Source, Subject
+from proxy.call import Answer, Call, ClientRequest, Failure, Problem, Source, Subject
 from proxy.clock import Clock
 from proxy.errors import ActivityAway, MalformedBody, error_body
 from proxy.events import Crashed, Observe, RequestEnded, RequestStarted
 from proxy.headers import Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
-from proxy.provenance import provenance
+from proxy.provenance import matches, provenance
 from proxy.route import Route
 
 PASS = "pass"  # noqa: S105  (the route label of what passes through)
@@ -132,7 +132,10 @@ class Listener:
             response = self._error(account, 400, "The request body is malformed", "malformed_body")
             response.force_close()  # where the next request begins is not known
             return response
-        return self._reply(await self.answer(call), account)
+        answer = await self.answer(call)
+        if answer.etag is not None and matches(answer.etag, request.headers.getall(hdrs.IF_NONE_MATCH, ())):
+            answer = replace(answer, status=304, body=b"")
+        return self._reply(answer, account)
 
     def _target(self, request: web.BaseRequest) -> str:
         target = self.origin_form(request.raw_path, request.headers.get(hdrs.HOST, ""))
@@ -191,17 +194,20 @@ class Listener:
     def _reply(self, answer: Answer, account: _Account) -> web.StreamResponse:
         account.status, account.failures = answer.status, answer.failures
         account.source = answer.source or "error"
-        account.sent = len(answer.body)
+        problem, body = answer.problem, answer.body
+        if problem is not None:
+            body = error_body(problem.error, problem.message, problem.code, account.request_id)
+        account.sent = len(body)
         headers = provenance(answer, account.request_id)
         if self.open_cors:
             headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
-        return web.Response(status=answer.status, body=answer.body, headers=headers)
+        return web.Response(status=answer.status, body=body, headers=headers)
 
     def _error(
         self, account: _Account, status: int, error: str, code: str, message: str | None = None
     ) -> web.StreamResponse:
-        body = error_body(error, message or error, code, account.request_id)
-        return self._reply(Answer(status, body, None), account)
+        problem = Problem(error, message or error, code)
+        return self._reply(Answer(status, b"", None, problem=problem), account)
 
 
 def _hop(request: web.BaseRequest) -> Hop:

@@ -5,14 +5,17 @@ received.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 from aiohttp import ClientError, ClientResponse, ClientSession, hdrs
 
-from proxy.call import FailureKind, Subject
+from proxy.call import FailureKind, SourceFailed, Subject
 from proxy.clock import Clock
 from proxy.grant import Grant, TokenEndpointFailed, TokenError, TokenRefused, header_safe
+from proxy.protocols import Breaker
 from proxy.verdict import retry_after_seconds
 
 MAX_ANSWER = 64 * 1024
@@ -91,6 +94,60 @@ class GatewayLogin:
             return _judge(response.status, body, seconds)
         # Raised out here, so that it does not drag along an error that quotes the answer.
         raise TokenEndpointFailed(kind, detail)
+
+
+class Login(Protocol):
+    """Gets tokens for one subject; both raise `TokenError`."""
+
+    async def login(self) -> Grant:
+        """Get one from nothing."""
+        ...
+
+    async def refresh(self, token: str) -> Grant:
+        """Get one for another that is still valid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A login behind a circuit breaker, so that an endpoint that fails is left alone.
+
+    A refusal is an answer, and no failure of the endpoint.
+    """
+
+    endpoint: Login
+    breaker: Breaker
+    clock: Clock
+
+    async def login(self) -> Grant:
+        """As `GatewayLogin.login`; raises `TokenEndpointFailed` at once while the breaker is open."""
+        return await self._pass(self.endpoint.login())
+
+    async def refresh(self, token: str) -> Grant:
+        """As `GatewayLogin.refresh`, behind the breaker."""
+        return await self._pass(self.endpoint.refresh(token))
+
+    async def _pass(self, asking: Coroutine[None, None, Grant]) -> Grant:
+        try:
+            permit = self.breaker.acquire()
+        except SourceFailed as error:
+            asking.close()
+            failure = error.failure
+            raise TokenEndpointFailed(failure.kind, failure.detail, failure.retry_after) from None
+        start = self.clock.monotonic()
+        try:
+            grant = await asking
+        except TokenRefused:
+            permit.success(self.clock.monotonic() - start)
+            raise
+        except TokenEndpointFailed:
+            permit.failure(self.clock.monotonic() - start)
+            raise
+        except BaseException:
+            permit.cancel()
+            raise
+        permit.success(self.clock.monotonic() - start)
+        return grant
 
 
 async def _read(response: ClientResponse) -> bytes | None:

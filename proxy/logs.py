@@ -20,7 +20,9 @@ from proxy.events import (
     RequestEnded,
     RetryScheduled,
     RetrySuppressed,
+    SnapshotIgnored,
     SourceFailedEvent,
+    StoreTroubled,
     TokenAcquired,
     TokenRequested,
 )
@@ -117,7 +119,7 @@ def _log(
         logger.handle(record)
 
 
-def _trouble(event: Event) -> _Line | None:
+def _trouble(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each event)
     match event:
         case SourceFailedEvent(route, failure, request_id):
             # A source that is off in this mode is as the operator wants it.
@@ -136,6 +138,11 @@ def _trouble(event: Event) -> _Line | None:
             level = logging.WARNING if to_state in {"open", "forced_open"} else logging.INFO
             fields = {"breaker": breaker, "from": from_state, "to": to_state}
             return _Line(level, "breaker changed", fields)
+        case StoreTroubled(trouble):
+            fields = {"trouble": trouble}
+            return _Line(logging.WARNING, "the cache's storage fails", fields, ("store", trouble))
+        case SnapshotIgnored(reason):
+            return _Line(logging.WARNING, "no snapshot of the cache", {"reason": reason})
         case Crashed(request_id, error):
             message = "the sidecar itself failed"
             return _Line(logging.ERROR, message, {"request_id": request_id}, error=error)

@@ -4,7 +4,7 @@ Label values come from closed sets. Series that an alert watches exist at 0 befo
 happened, for `rate()` does not see the increment that makes a series.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Final, Protocol, TypeVar, get_args
@@ -29,6 +29,7 @@ from proxy.events import (
     BreakerChanged,
     BreakerRejected,
     BreakerState,
+    CacheLooked,
     ContractViolated,
     Event,
     RequestEnded,
@@ -50,13 +51,14 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CO
 BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0,
 )  # fmt: skip
+_NEVER_ASKED: Final = frozenset({FailureKind.OFF, FailureKind.OVERLOADED, FailureKind.NOTHING_KEPT})
 _ATTEMPT_OUTCOMES: Final = (
     "ok", "missing", "refused", "cancelled",
-    *(kind for kind in FailureKind if kind not in {FailureKind.OFF, FailureKind.BREAKER_OPEN}),
+    *(kind for kind in FailureKind if kind not in {*_NEVER_ASKED, FailureKind.BREAKER_OPEN}),
 )  # fmt: skip
 _TOKEN_OUTCOMES: Final = (
     "login", "refresh",
-    *(kind for kind in FailureKind if kind is not FailureKind.OFF),
+    *(kind for kind in FailureKind if kind not in _NEVER_ASKED),
 )  # fmt: skip
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -94,6 +96,7 @@ class _AtScrape:
     def __init__(self) -> None:
         self.breakers: dict[str, WatchedBreaker] = {}
         self.token_expiry: float | None = None
+        self.cache_size: Callable[[], tuple[int, int] | None] = lambda: None
 
     def describe(self) -> Iterator[Metric]:
         """Name the families, without samples."""
@@ -101,7 +104,7 @@ class _AtScrape:
 
     def collect(self) -> Iterator[Metric]:
         """Read each breaker's state once, so that exactly one of its series is 1."""
-        states, ratios, expiry = self._families()
+        states, ratios, expiry, size, entries = self._families()
         for name, breaker in self.breakers.items():
             now = breaker.state
             for state in STATES:
@@ -110,10 +113,14 @@ class _AtScrape:
         # No sample until an expiry is known: a 0 would look like a token that ended in 1970.
         if self.token_expiry is not None:
             expiry.add_metric([], self.token_expiry)
-        yield from (states, ratios, expiry)
+        found = self.cache_size()
+        if found is not None:
+            size.add_metric([], float(found[0]))
+            entries.add_metric([], float(found[1]))
+        yield from (states, ratios, expiry, size, entries)
 
     @staticmethod
-    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+    def _families() -> tuple[GaugeMetricFamily, ...]:
         return (
             GaugeMetricFamily(
                 f"{PREFIX}_breaker_state",
@@ -130,6 +137,8 @@ class _AtScrape:
                 "When the service's gateway token ends; absent while that is not known.",
                 labels=[],
             ),
+            GaugeMetricFamily(f"{PREFIX}_cache_bytes", "Memory that kept answers take.", labels=[]),
+            GaugeMetricFamily(f"{PREFIX}_cache_entries", "Answers that are kept.", labels=[]),
         )
 
 
@@ -199,6 +208,7 @@ class Metrics:
             "to_state",
         )
         self._rejected = counter("breaker_rejected_total", "Calls kept back by a circuit breaker.", "breaker")
+        self._cache = counter("cache_requests_total", "Look-ups in the cache.", "route", "result")
         self._tokens = counter("token_requests_total", "Requests for a gateway token.", "subject", "outcome")
         self._violations = counter(
             "contract_violations_total", "Gateway answers of no use, by field.", "route", "field"
@@ -210,7 +220,7 @@ class Metrics:
 
         for listener in ("public", "admin"):
             self._in_flight[listener,].set(0.0)
-        for reason in ("deadline", "unsafe", "breaker_open"):
+        for reason in ("deadline", "unsafe", "budget", "breaker_open"):
             self._suppressed[reason,].inc(0.0)
         for key in product(("service", "user"), _TOKEN_OUTCOMES):
             self._tokens[key].inc(0.0)
@@ -224,6 +234,10 @@ class Metrics:
             self._attempts[route, outcome].inc(0.0)
         for field in (*fields, "body"):
             self._violations[route, field].inc(0.0)
+
+    def watch_cache(self, size: Callable[[], tuple[int, int] | None]) -> None:
+        """Show the cache's bytes and entries; each scrape asks for them. None: they are not known."""
+        self._at_scrape.cache_size = size
 
     def watch_breakers(self, breakers: Mapping[str, WatchedBreaker]) -> None:
         """Show these breakers by name, beside those shown already; each scrape reads them."""
@@ -261,6 +275,8 @@ class Metrics:
                 self._transitions[event.breaker, event.from_state, event.to_state].inc()
             case BreakerRejected():
                 self._rejected[event.breaker,].inc()
+            case CacheLooked():
+                self._cache[event.route, event.result].inc()
             case TokenRequested():
                 self._tokens[event.subject, event.outcome].inc()
             case TokenAcquired(subject="service"):

@@ -9,7 +9,6 @@ import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from yarl import URL
 
-from proxy.assembly import gateway_session
 from proxy.call import Subject
 from proxy.clock import SystemClock
 from proxy.configuration import Configuration, load
@@ -20,6 +19,7 @@ from proxy.login import GatewayLogin
 from proxy.lookup import carried_directory
 from proxy.route import Route
 from proxy.tokens import TokenKeeper
+from proxy.upstream import gateway_session
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge
 
 MAX_ANSWER = 8 * 1024 * 1024

@@ -29,6 +29,18 @@ class Tokens(Protocol):
         ...
 
 
+class Budget(Protocol):
+    """Bounds the retries of all calls together."""
+
+    def call(self) -> None:
+        """Count a call, its first attempt only."""
+        ...
+
+    def allow(self) -> bool:
+        """Take one retry, if there is room for it."""
+        ...
+
+
 class Permit(Protocol):
     """A breaker's leave for one attempt, to be told how it went; what it is told first counts.
 

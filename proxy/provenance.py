@@ -1,6 +1,6 @@
 """The headers that tell where a rewritten answer came from and what went wrong before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import hdrs
 from multidict import CIMultiDict
@@ -18,6 +18,8 @@ _ERROR_TYPES: Mapping[FailureKind, str | None] = {
     FailureKind.UNAUTHORIZED: None,
     FailureKind.TOKEN: "destination_unavailable",
     FailureKind.BREAKER_OPEN: "destination_unavailable",
+    FailureKind.OVERLOADED: "connection_limit_reached",
+    FailureKind.NOTHING_KEPT: "proxy_internal_response",
     FailureKind.OFF: "proxy_internal_response",
 }
 
@@ -30,15 +32,23 @@ def provenance(answer: Answer, request_id: str) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict({hdrs.CONTENT_TYPE: answer.content_type})
     if answer.source is not None:
         headers["Activity-Proxy-Source"] = answer.source
-        headers["Cache-Status"] = f"{SERVICE}; fwd=bypass"
+        headers["Cache-Status"] = f"{SERVICE}; {answer.cache}"
     if answer.failures:
         headers["Proxy-Status"] = ", ".join(_proxy_status(failure) for failure in answer.failures)
-    if answer.source == "canned" or answer.status >= 400:
+    if answer.etag is not None:
+        headers[hdrs.ETAG] = answer.etag
+    if answer.source in {"canned", "stale"} or answer.status >= 400:
         headers[hdrs.CACHE_CONTROL] = "no-store"
     headers["X-Request-Id"] = request_id
     for name, value in answer.headers:
         headers.add(name, value)
     return headers
+
+
+def matches(etag: str, conditions: Sequence[str]) -> bool:
+    """Tell whether a client's copy is still good: `If-None-Match` by weak comparison (RFC 9110, 13.1.2)."""
+    tags = [tag.strip() for condition in conditions for tag in condition.split(",")]
+    return any(tag == "*" or tag.removeprefix("W/") == etag.removeprefix("W/") for tag in tags if tag)
 
 
 def _proxy_status(failure: Failure) -> str:

@@ -16,8 +16,9 @@ from proxy.mapping import ReplyMapping
 from proxy.misfits import Misfits
 from proxy.paths import CallTemplate, PathPattern
 from proxy.template import BUILT_IN, JsonTemplate
+from proxy.units import Duration
 
-FallbackName = Literal["activity", "canned"]
+FallbackName = Literal["stale", "activity", "canned"]
 JsonType = Literal["string", "number", "boolean", "array", "object"]
 SUBJECT_NAMES = frozenset({"subject.discordId", "subject.username", "subject.roles"})
 RESERVED = BUILT_IN | SUBJECT_NAMES
@@ -98,6 +99,21 @@ class Route(BaseModel):
     fallback: tuple[FallbackName, ...] = Field(
         (), strict=False, description="Sources after the gateway, in order: activity, canned."
     )
+    max_age: Duration | None = Field(
+        default=None, description="How long an answer is good for (RFC 9111). Absent: answers are not kept."
+    )
+    stale_while_revalidate: Duration | None = Field(
+        default=None, description="How long after that it may be given while a new one is got (RFC 5861)."
+    )
+    stale_if_error: Duration | None = Field(
+        default=None, description="How long after that it may be given when the gateway fails (RFC 5861)."
+    )
+    retry_statuses: frozenset[int] | None = Field(
+        default=None,
+        strict=False,
+        description="Statuses after which the call is repeated. Default: 408, 429 and what gateways and CDNs "
+        "send when they are in trouble.",
+    )
     credential: bool = Field(
         default=False,
         description="The answer is a credential: in production never mocked unless fallback is "
@@ -112,7 +128,13 @@ class Route(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "Route":
-        problems = [*self._sources(), *self._names(), *self._paging(), *self._repetition()]
+        problems = [
+            *self._sources(),
+            *self._names(),
+            *self._paging(),
+            *self._repetition(),
+            *self._keeping(),
+        ]
         if problems:
             raise Misfits(tuple(problems))
         return self
@@ -192,6 +214,24 @@ class Route(BaseModel):
         if self.send is not None and self.call.method == "GET":
             return [(("send",), "a GET has no body")]
         return []
+
+    def _keeping(self) -> list[tuple[tuple[str | int, ...], str]]:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        if self.max_age is None:
+            problems += [
+                ((key,), "has no meaning without max_age")
+                for key in ("stale_while_revalidate", "stale_if_error")
+                if getattr(self, key) is not None
+            ]
+        else:
+            if self.as_ == "user" or self.credential:
+                problems.append((("max_age",), "a user's answer is never kept for others"))
+            if self.call is None or self.call.method != "GET":
+                problems.append((("max_age",), "only the answer to a GET of the gateway can be kept"))
+        if "stale" in self.fallback and self.stale_if_error is None:
+            index = self.fallback.index("stale")
+            problems.append((("fallback", index), "the route has no stale_if_error"))
+        return problems
 
     @cached_property
     def inputs(self) -> dict[str, Input]:

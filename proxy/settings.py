@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from proxy.misfits import Misfit, Misfits
+from proxy.store_url import parse_store_url
 from proxy.units import Duration, HostPort, HttpUrl, Listen, Network, Refused, Share, Size
 
 Mode = Literal["auto", "live", "offline"]
@@ -50,6 +51,12 @@ def _partner_id(value: object) -> str:
     return text
 
 
+def _cache_url(value: object) -> str:
+    parse_store_url(value)
+    return str(value)
+
+
+CacheUrl = Annotated[str, PlainValidator(_cache_url), WithJsonSchema({"type": "string"})]
 Span = Annotated[Duration, AfterValidator(_positive)]
 Rate = Annotated[Share, AfterValidator(_positive)]
 Amount = Annotated[Size, AfterValidator(_positive)]
@@ -110,6 +117,9 @@ class RetrySettings(Section):
     attempts: int = Field(default=3, ge=1, le=10, description="Attempts in all; 1 never repeats.")
     initial: Span = Field(default=0.1, description="Longest delay before the second attempt; then doubling.")
     max: Span = Field(default=2.0, description="Longest delay before any attempt.")
+    budget: Rate = Field(
+        default=0.2, description="Retries may add at most this share to the calls of the last 10 s."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "RetrySettings":
@@ -159,6 +169,12 @@ class GatewaySettings(Section):
     login: LoginSettings = Field(default=LoginSettings(), description="Whom the sidecar logs in as.")
     timeout: TimeoutSettings = Field(default=TimeoutSettings(), description="How long calls may take.")
     retry: RetrySettings = Field(default=RetrySettings(), description="How failed calls are made again.")
+    max_concurrency: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Calls at once; more than these and a short queue fall back.",
+    )
     breaker: BreakerSettings = Field(
         default=BreakerSettings(), description="When a failing gateway is left alone, and for how long."
     )
@@ -176,6 +192,16 @@ class KalturaSettings(Section):
 
     partner_id: PartnerId = Field(
         default="", description="Fills partnerId where the gateway has none; empty: none is known."
+    )
+
+
+class CacheSettings(Section):
+    """Where answers are kept."""
+
+    url: CacheUrl = Field(default="memory://", repr=False, description="memory:// or redis://host:port/db.")
+    max_size: Amount = Field(default=64 * 1024**2, description="Memory for answers, keys included.")
+    snapshot: str = Field(
+        default="", description="A file: the last good answers survive a restart in it. Empty: none."
     )
 
 
@@ -211,6 +237,7 @@ class Settings(Section):
     activity: ActivitySettings = Field(default=ActivitySettings(), description="The Activity server.")
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="The API Gateway.")
     kaltura: KalturaSettings = Field(default=KalturaSettings(), description="What is known of Kaltura.")
+    cache: CacheSettings = Field(default=CacheSettings(), description="Where answers are kept.")
     trusted_proxies: tuple[Network, ...] = Field(
         default=(), description="Networks whose X-Forwarded-* headers are believed."
     )
@@ -221,6 +248,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
+        if self.cache.snapshot and not self.cache.url.startswith("memory:"):
+            snapshot, url = ("cache", "snapshot"), ("cache", "url")
+            raise Misfits([Misfit(snapshot, "a Redis outlives a restart by itself", (url,))])
         if self.admin.overlaps(self.listen):
             raise Misfits([Misfit(("admin",), "listen and admin are the same address", (("listen",),))])
         return self

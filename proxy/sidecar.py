@@ -76,10 +76,10 @@ class Sidecar:
         settings = self.configuration.settings
         self._started_at = self._clock.time()
         try:
-            self._parts = await assemble(
+            public, self._parts = await assemble(
                 self.configuration, clock=self._clock, random=self._chance, resources=self._resources
             )
-            self.listen = await self._serve(self._parts.public, settings.listen)
+            self.listen = await self._serve(public, settings.listen)
             self.admin = await self._serve(
                 web.Server(self._admin(self._parts), access_log=None), settings.admin
             )
@@ -159,6 +159,7 @@ class Sidecar:
                 }
                 for name, breaker in parts.breakers.items()
             },
+            "cache": None if parts.store is None else {"size": parts.store.size()},
             "websockets": len(parts.tunnels),
             "routes": {name: self._route(name) for name in next(iter(self.configuration.tables.values()))},
         }

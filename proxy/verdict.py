@@ -98,7 +98,7 @@ def judge(
         f"the gateway answered {status}",
         status,
         counts=status >= 500,
-        retryable=status in RETRYABLE,
+        retryable=status in (RETRYABLE if route.retry_statuses is None else route.retry_statuses),
         retry_after=retry_after,
     )
 

@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -214,6 +214,23 @@ async def gateway_session(limit: int = 0) -> AsyncIterator[ClientSession]:
 
 
 @dataclass
+class FakeBudget:
+    """A budget that allows so many retries and counts calls."""
+
+    left: int = 1_000_000
+    calls: int = 0
+
+    def call(self) -> None:
+        """Count a call."""
+        self.calls += 1
+
+    def allow(self) -> bool:
+        """Take a retry."""
+        self.left -= 1
+        return self.left >= 0
+
+
+@dataclass
 class Bench:
     """The source `gateway` with its neighbours, in front of a gateway at `base`.
 
@@ -229,6 +246,7 @@ class Bench:
     tokens: FakeTokens = field(default_factory=FakeTokens)
     breaker: FakeBreaker = field(default_factory=FakeBreaker)
     events: Events = field(default_factory=Events)
+    budget: FakeBudget = field(default_factory=FakeBudget)
     keeper: Tokens | None = None
     guard: Breaker | None = None
 
@@ -241,6 +259,7 @@ class Bench:
             tokens=lambda _subject: self.keeper or self.tokens,
             breakers=dict.fromkeys(("catalog", "playback", "gateway"), self.guard or self.breaker),
             retry=self.retry,
+            budget=self.budget,
             attempt_timeout=self.attempt_timeout,
             scope=lambda: {"now": NOW, "partnerId": "42"},
             clock=self.clock,
@@ -301,5 +320,7 @@ def call_of(
 
 
 def content(answer: Answer) -> Any:
-    """Return the JSON of an answer."""
+    """Return the JSON of an answer, as the client would read it but for the request's id."""
+    if answer.problem is not None:
+        return asdict(answer.problem)
     return json.loads(answer.body)

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+from proxy.caching import Keys, Stale
 from proxy.call import Subject
 from proxy.canned import Canned
 from proxy.dialects import ANY_VIDEO, Adapting, AutoDialect, Questions
 from proxy.ladder import Ladder, Policy
+from proxy.memory_store import MemoryStore
 from proxy.tokens import Token
 from tests.clocks import FakeClock
 from tests.gateway_fakes import NOW, Bench, FakeTokens, gateway_session
@@ -110,7 +112,11 @@ async def whole_way(name: Recording) -> AsyncIterator[Way]:
         questions = Questions(base, session, lambda: it.tokens, plan, 5.0, scope)
         dialects = AutoDialect(plan, newer, questions, it.clock, it.events.append)
         ladder = Ladder(
-            {"gateway": Adapting(it.gateway, dialects), "canned": Canned(mocks(), scope)},
+            {
+                "gateway": Adapting(it.gateway, dialects),
+                "stale": Stale(MemoryStore(1024, it.clock), Keys(base), it.clock),
+                "canned": Canned(mocks(), scope),
+            },
             Policy("auto", production=False, named=frozenset()),
             it.events.append,
         )

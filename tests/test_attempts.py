@@ -10,7 +10,7 @@ from proxy.attempts import AttemptFailed, Attempts
 from proxy.call import Failure, FailureKind
 from proxy.events import RetryScheduled, RetrySuppressed
 from tests.clocks import FakeClock
-from tests.gateway_fakes import Events, Retry
+from tests.gateway_fakes import Events, FakeBudget, Retry
 
 ANSWER = cast("ClientResponse", None)  # the answer itself is not looked at
 
@@ -23,6 +23,7 @@ def attempts(
     dice: float = 0.0,
     clock: FakeClock | None = None,
     events: Events | None = None,
+    budget: FakeBudget | None = None,
 ) -> Attempts:
     """Return the options of one call, of which one attempt has begun."""
     options = Attempts(
@@ -30,6 +31,7 @@ def attempts(
         retry or Retry(),
         repeatable=repeatable,
         deadline=deadline,
+        budget=budget or FakeBudget(),
         clock=clock or FakeClock(),
         random=lambda: dice,
         observe=(Events() if events is None else events).append,
@@ -194,3 +196,22 @@ def test_the_answer_that_is_given_up_is_released() -> None:
     response = Response()
     attempts().get_timeout(1, cast("ClientResponse", response))
     assert released == [response]
+
+
+async def test_a_spent_budget_ends_the_retries_of_all() -> None:
+    """When there were too many retries of late, an attempt that failed is the last, and that is counted."""
+    events, budget = Events(), FakeBudget(left=1)
+    for allowed in (True, False):
+        options = attempts(events=events, budget=budget)
+        options.ended(failed())
+        assert bool(options.exceptions) is allowed
+    assert events == [RetrySuppressed("video", "budget")]
+
+
+async def test_a_retry_that_is_not_made_costs_no_budget() -> None:
+    """What the deadline or the call itself forbids is not taken from the others."""
+    budget = FakeBudget(left=1)
+    for options in (attempts(budget=budget, deadline=0.0), attempts(budget=budget, repeatable=False)):
+        options.ended(failed())
+        assert not options.exceptions
+    assert budget.left == 1

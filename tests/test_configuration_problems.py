@@ -10,6 +10,8 @@ from proxy.route import Route
 from proxy.settings import Settings
 from tests.configurations import Folder
 
+SOURCES = "stale, activity, canned"
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
@@ -175,7 +177,7 @@ SECRET = "hunter2 sec"
             [
                 "proxy.yaml:3:5: routes.video.match: the value of ${S} is not what belongs here",
                 "proxy.yaml:4:5: routes.video.reply: the value of ${S} is not what belongs here",
-                "proxy.yaml:6:16: routes.video.fallback[0]: the value of ${S} is none of activity, canned",
+                f"proxy.yaml:6:16: routes.video.fallback[0]: the value of ${{S}} is none of {SOURCES}",
             ],
         ),
         (

@@ -86,7 +86,7 @@ def test_mistakes_are_told_in_the_file_that_they_stand_in(folder: Folder) -> Non
         routes:
           vide: {}
           video:
-            fallback: [stale, canned]
+            fallback: [state, canned]
             as: usr
             name: x
             nope: 1
@@ -99,7 +99,10 @@ def test_mistakes_are_told_in_the_file_that_they_stand_in(folder: Folder) -> Non
     assert found[8].startswith("proxy.yaml:9:13: routes.session.reply: not a JMESPath expression: ")
     assert found[:8] + found[9:] == [
         "proxy.yaml:2:3: there is no route vide (did you mean video?)",
-        'proxy.yaml:4:16: routes.video.fallback[0]: "stale" is none of activity, canned',
+        (
+            'proxy.yaml:4:16: routes.video.fallback[0]: "state" is none of stale, activity, canned '
+            "(did you mean stale?)"
+        ),
         'proxy.yaml:5:5: routes.video.as: "usr" is none of service, user (did you mean user?)',
         "proxy.yaml:6:5: unknown key routes.video.name",
         "proxy.yaml:7:5: unknown key routes.video.nope",

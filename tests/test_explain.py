@@ -26,7 +26,7 @@ def test_a_rewritten_call_is_explained_from_route_to_ladder(tmp_path: Path) -> N
         "headers Accept: application/json; Authorization: Bearer **** (service); X-Request-Id",
         "repeated yes",
         "breaker catalog",
-        "ladder gateway -> canned -> honest error (mode auto)",
+        "ladder gateway -> stale -> canned -> honest error (mode auto)",
     ]
 
 

@@ -121,7 +121,6 @@ async def test_a_missing_video_is_missing(body: bytes) -> None:
         "error": "Video not found",
         "message": "There is no video 1_absent00",
         "code": "not_found",
-        "requestId": "r1",
     }
     assert len(origin.received) == 1
     assert it.breaker.told == ["success"]

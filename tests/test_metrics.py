@@ -15,6 +15,7 @@ from proxy.events import (
     BreakerChanged,
     BreakerRejected,
     BreakerState,
+    CacheLooked,
     ContractViolated,
     DialectChosen,
     Event,
@@ -43,6 +44,9 @@ TABLE = {
     ("breaker_failure_ratio", "gauge", ("breaker",)),
     ("token_requests_total", "counter", ("outcome", "subject")),
     ("token_expiry_timestamp_seconds", "gauge", ()),
+    ("cache_requests_total", "counter", ("result", "route")),
+    ("cache_bytes", "gauge", ()),
+    ("cache_entries", "gauge", ()),
     ("contract_violations_total", "counter", ("field", "route")),
     ("mode", "gauge", ("mode",)),
     ("build_info", "gauge", ("version",)),
@@ -107,6 +111,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def everything(metrics: Metrics) -> None:
     """Let each kind of event happen once."""
     metrics.watch_breakers({"gateway": FakeBreaker()})
+    metrics.watch_cache(lambda: (4096, 7))
     metrics.expect_route("video", ["id"])
     events: tuple[Event, ...] = (
         RequestStarted("public"),
@@ -117,6 +122,7 @@ def everything(metrics: Metrics) -> None:
         ContractViolated("video", "id"),
         BreakerChanged("gateway", "closed", "open"),
         BreakerRejected("gateway"),
+        CacheLooked("video", "hit"),
         TokenRequested("service", "login"),
         TokenAcquired("service", 1_795_398_789.0),
         SourceFailedEvent("video", FAILURE, "r-1"),
@@ -150,6 +156,14 @@ def test_process_and_python_metrics_are_there(metrics: Metrics) -> None:
     names = {name for name, _ in scrape(metrics)}
     assert names >= {"process_resident_memory_bytes", "process_open_fds", "python_info"}
     assert "python_gc_collections_total" in names
+
+
+def test_the_cache_is_read_at_scrape_time(metrics: Metrics) -> None:
+    """Bytes and entries are what the store says at each scrape, and absent where it does not know."""
+    sizes: list[tuple[int, int] | None] = [(10, 1), (20, 2), None]
+    metrics.watch_cache(lambda: sizes.pop(0))
+    assert (value(metrics, "cache_bytes"), value(metrics, "cache_entries")) == (10, 2)
+    assert value(metrics, "cache_bytes") is None
 
 
 def test_two_registries_share_nothing() -> None:

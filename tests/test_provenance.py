@@ -141,6 +141,8 @@ def test_errors_tell_the_kinds_apart() -> None:
         "unauthorized": None,
         "token": "destination_unavailable",
         "breaker_open": "destination_unavailable",
+        "overloaded": "connection_limit_reached",
+        "nothing_kept": "proxy_internal_response",
         "off": "proxy_internal_response",
     }
 

@@ -40,7 +40,7 @@ async def test_metrics_tell_what_happened(tmp_path: Path) -> None:
     async with watching(tmp_path, text) as (sandbox, sidecar, viewer):
         await viewer.ask(*SEVEN[0])
         sandbox.gateway.faults = Faults(routes=Fault(answer="html"))
-        await viewer.ask(*SEVEN[0])
+        await viewer.ask("GET", "/api/kaltura/video/1_e0000004")
         await viewer.ask("GET", "/api/health")
         metrics = (await admin(sidecar, "/metrics"))[1].splitlines()
     for line in (
@@ -78,7 +78,7 @@ async def test_a_breaker_that_opens_shows_and_keeps_the_gateway_alone(tmp_path: 
     )
     async with watching(tmp_path, text) as (sandbox, sidecar, viewer):
         sandbox.gateway.faults = Faults(routes=Fault(status=500))
-        replies = [await viewer.ask(*SEVEN[0]) for _ in range(8)]
+        replies = [await viewer.ask("GET", f"/api/kaltura/video/1_e000000{n}") for n in range(8)]
         calls = sum(sandbox.gateway.calls.values())
         metrics = (await admin(sidecar, "/metrics"))[1].splitlines()
         ready, _ = await admin(sidecar, "/readyz")
@@ -95,7 +95,7 @@ async def test_running_requests_end_before_the_sidecar_does(tmp_path: Path) -> N
         await viewer.ask(*SEVEN[0])
         sandbox.gateway.faults = Faults(routes=Fault(latency=0.3))
         before = sum(sandbox.gateway.calls.values())
-        under_way = asyncio.create_task(viewer.ask(*SEVEN[0]))
+        under_way = asyncio.create_task(viewer.ask("GET", "/api/kaltura/video/1_e0000004"))
         await until(lambda: sum(sandbox.gateway.calls.values()) > before)
         await sidecar.stop()
         reply = await under_way
@@ -123,7 +123,7 @@ async def test_stopping_at_once_cuts_what_runs(tmp_path: Path) -> None:
     async with watching(tmp_path) as (sandbox, sidecar, viewer):
         sandbox.gateway.faults = Faults(routes=Fault(answer="hang"))
         before = sum(sandbox.gateway.calls.values())
-        under_way = asyncio.create_task(viewer.ask(*SEVEN[0]))
+        under_way = asyncio.create_task(viewer.ask("GET", "/api/kaltura/video/1_e0000004"))
         await until(lambda: sum(sandbox.gateway.calls.values()) > before)
         await sidecar.stop(at_once=True)
         with pytest.raises(ClientConnectionError):

@@ -1,0 +1,227 @@
+"""The cache before the ladder: fresh answers, stale ones while a new one is got, and one call for many.
+
+    fresh?   give it
+    stale?   within stale_while_revalidate give it, and get a new one in the background
+    missing? get one: everyone who asks for the same meanwhile waits for the same call
+
+What is kept was fetched as the service and is the same for everyone; answers for a user never come here.
+Follows RFC 9111 and RFC 5861. Only what the gateway said is kept: a 200 for the route's `max_age`, a 404 for
+a short time, errors never.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from urllib.parse import quote
+
+from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, missing
+from proxy.clock import Clock
+from proxy.events import CacheLooked, Crashed, Observe
+from proxy.store import Entry, Store
+
+MISSING_AGE = 10.0
+"""Seconds that a 404 is kept at most."""
+JITTER = 0.1
+"""Share by which lives are cut at random, so that what came together does not end together."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before a key whose call failed is asked for again in the background."""
+MAX_PAUSES = 10_000
+
+
+@dataclass(slots=True)
+class Flights:
+    """The calls under way, by key, each a task of its own: a client that leaves fails nobody.
+
+    Also remembers, of a bounded number of keys, until when a failed call is not to be repeated.
+    """
+
+    clock: Clock
+    observe: Observe
+    _tasks: dict[str, "asyncio.Task[Answer]"] = field(default_factory=dict)
+    _pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+
+    def under_way(self, key: str) -> "asyncio.Task[Answer] | None":
+        """Return the call that is under way for a key."""
+        return self._tasks.get(key)
+
+    def launch(self, key: str, call: Coroutine[None, None, Answer]) -> "asyncio.Task[Answer]":
+        """Begin the call for a key."""
+        task = asyncio.create_task(call)
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def pausing(self, key: str) -> bool:
+        """Tell whether the key's last call failed so lately that it is not repeated yet."""
+        until, _ = self._pauses.get(key, (0.0, 0.0))
+        return self.clock.monotonic() < until
+
+    def failed(self, key: str) -> None:
+        """Begin a pause for a key, twice as long as the one before."""
+        _, before = self._pauses.pop(key, (0.0, FIRST_PAUSE / 2))
+        pause = min(2 * before, LONGEST_PAUSE)
+        self._pauses[key] = (self.clock.monotonic() + pause, pause)
+        if len(self._pauses) > MAX_PAUSES:
+            self._pauses.popitem(last=False)
+
+    def succeeded(self, key: str) -> None:
+        """Forget a key's failures."""
+        self._pauses.pop(key, None)
+
+    async def aclose(self) -> None:
+        """Stop every call under way."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _landed(self, key: str, task: "asyncio.Task[Answer]") -> None:
+        self._tasks.pop(key, None)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and not isinstance(error, SourceFailed):
+            self.observe(Crashed("", error))
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names entries. `scope` is what else decides an answer: the gateway's address and the partner."""
+
+    scope: str
+
+    def key(self, call: Call) -> str:
+        """Return the one key for all spellings of the same call: the route's own values, nothing else."""
+        route = call.route
+        made_by = f"{self.scope}\n{route.call}\n{route.reply and route.reply.text}"
+        digest = hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
+        values = "&".join(
+            f"{quote(name)}={quote(str(value), safe='')}" for name, value in sorted(call.values.items())
+        )
+        return f"{route.name}:{digest}:{values}"
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """Answers from the store where it may, else by `answer`, the ladder.
+
+    `gateway` gets a new answer in the background. `random` gives numbers from 0 up to 1.
+    """
+
+    answer: Source
+    gateway: Source
+    store: Store
+    keys: Keys
+    flights: Flights
+    clock: Clock
+    random: Callable[[], float]
+    observe: Observe
+
+    async def __call__(self, call: Call) -> Answer:
+        """Return an answer, kept or new."""
+        route = call.route
+        if route.max_age is None:
+            return await self.answer(call)
+        key = self.keys.key(call)
+        entry = await self.store.get(key)
+        age = 0.0 if entry is None else self._age(entry)
+        if entry is not None and age < entry.max_age:
+            return self._looked(
+                call, "hit", kept(call, entry, "cache", f"hit; ttl={int(entry.max_age - age)}")
+            )
+        if entry is not None and self._may_be_stale(call, entry, age):
+            if self.flights.under_way(key) is None and not self.flights.pausing(key):
+                self.flights.launch(key, self._renew(key, call))
+            ttl = int(entry.max_age - age)
+            return self._looked(call, "stale", kept(call, entry, "stale", f"hit; ttl={ttl}"))
+        flight = self.flights.under_way(key)
+        if flight is not None:
+            answer = await asyncio.shield(flight)
+            return self._looked(call, "coalesced", replace(answer, cache="fwd=miss; collapsed"))
+        fwd = "fwd=stale" if entry is not None else "fwd=miss"
+        answer = await asyncio.shield(self.flights.launch(key, self._fill(key, call)))
+        stored = "; stored" if answer.etag is not None else ""
+        return self._looked(call, "miss", replace(answer, cache=fwd + stored))
+
+    def _may_be_stale(self, call: Call, entry: Entry, age: float) -> bool:
+        if entry.status != 200:
+            return False
+        past = age - entry.max_age
+        if past < (call.route.stale_while_revalidate or 0.0):
+            return True
+        key_fails = self.flights.pausing(self.keys.key(call))
+        return key_fails and past < (call.route.stale_if_error or 0.0) and "stale" in call.route.fallback
+
+    async def _fill(self, key: str, call: Call) -> Answer:
+        """Go down the ladder, and keep what the gateway said."""
+        # Another call for the key may have landed while the store was asked.
+        entry = await self.store.get(key)
+        if entry is not None and self._age(entry) < entry.max_age:
+            return kept(call, entry, "cache", f"hit; ttl={int(entry.max_age - self._age(entry))}")
+        answer = await self.answer(call)
+        if answer.source != "gateway":
+            self.flights.failed(key)
+            return answer
+        return await self._keep(key, call, answer)
+
+    async def _renew(self, key: str, call: Call) -> Answer:
+        """Get a new answer while a stale one is given."""
+        try:
+            answer = await self.gateway(call)
+        except SourceFailed:
+            self.flights.failed(key)
+            raise
+        return await self._keep(key, call, answer)
+
+    async def _keep(self, key: str, call: Call, answer: Answer) -> Answer:
+        self.flights.succeeded(key)
+        route = call.route
+        if answer.status not in {200, 404} or route.max_age is None:
+            return answer
+        life = route.max_age * (1.0 - JITTER * self.random())
+        stale = max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
+        if answer.status == 404:
+            life, stale = min(life, MISSING_AGE), 0.0
+        entry = Entry(answer.status, answer.body, _etag(answer.body), self.clock.time(), life)
+        await self.store.set(key, entry, life + stale)
+        return replace(answer, etag=entry.etag) if answer.status == 200 else answer
+
+    def _age(self, entry: Entry) -> float:
+        return max(0.0, self.clock.time() - entry.stored_at)
+
+    def _looked(
+        self, call: Call, result: Literal["hit", "stale", "miss", "coalesced"], answer: Answer
+    ) -> Answer:
+        self.observe(CacheLooked(call.route.name, result))
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The source `stale`: the last good answer, while it may stand in for a gateway that fails."""
+
+    store: Store
+    keys: Keys
+    clock: Clock
+
+    async def __call__(self, call: Call) -> Answer:
+        """Return the kept answer. Raises `SourceFailed` when there is none, or none young enough."""
+        entry = await self.store.get(self.keys.key(call))
+        if entry is not None and entry.status == 200:
+            past = self.clock.time() - entry.stored_at - entry.max_age
+            if past < (call.route.stale_if_error or 0.0):
+                return kept(call, entry, "stale", f"hit; ttl={int(-past)}")
+        raise SourceFailed(Failure("stale", FailureKind.NOTHING_KEPT, "there is no earlier answer"))
+
+
+def kept(call: Call, entry: Entry, source: Literal["cache", "stale"], status: str) -> Answer:
+    """Return a kept entry as an answer."""
+    if entry.status == 404:
+        return Answer(404, b"", source, problem=missing(call), cache=status)
+    return Answer(200, entry.body, source, etag=entry.etag, cache=status)
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'

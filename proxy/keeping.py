@@ -1,0 +1,56 @@
+"""Puts together what keeps answers: the store, its snapshot, and the stages that use it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.caching import Caching, Flights, Keys, Stale
+from proxy.call import Source
+from proxy.events import StoreTroubled
+from proxy.restart import Restart
+from proxy.store import Store
+from proxy.stores import open_store
+from proxy.workshop import Workshop
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The source `stale`, and `before`, which puts the cache before a ladder.
+
+    `purge` drops everything, the snapshot's content too, and tells whether that was done.
+    """
+
+    store: Store
+    stale: Source
+    before: Callable[[Source], Source]
+    purge: Callable[[], Awaitable[bool]]
+
+
+async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
+    """Open the store that the configuration names; `gateway` renews what is stale."""
+    settings = shop.configuration.settings
+    store = open_store(
+        settings.cache.url,
+        settings.cache.max_size,
+        shop.clock,
+        lambda trouble: shop.observe(StoreTroubled(trouble)),
+    )
+    shop.resources.push_async_callback(store.aclose)
+    purge: Callable[[], Awaitable[bool]] = store.purge
+    if settings.cache.snapshot:
+        keep = max((route.max_age or 0.0) + (route.stale_if_error or 0.0) for route in shop.routes)
+        restart = Restart(
+            Path(settings.cache.snapshot), store, settings.cache.max_size, keep, shop.clock, shop.observe
+        )
+        await restart.restore()
+        shop.resources.push_async_callback(restart.save)
+        shop.run(restart.run())
+        purge = restart.purge
+    flights = Flights(shop.clock, shop.observe)
+    shop.resources.push_async_callback(flights.aclose)
+    keys = Keys(f"{settings.gateway.url} {settings.kaltura.partner_id}")
+
+    def before(ladder: Source) -> Source:
+        return Caching(ladder, gateway, store, keys, flights, shop.clock, shop.random, shop.observe)
+
+    return Keeping(store, Stale(store, keys, shop.clock), before, purge)

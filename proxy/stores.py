@@ -1,0 +1,34 @@
+"""Opens the storage that the configuration names."""
+
+from proxy.clock import Clock
+from proxy.memory_store import LARGEST_PART, MemoryStore
+from proxy.store import OnTrouble, Store
+from proxy.store_url import parse_store_url
+from proxy.units import Refused
+
+
+def open_store(url: str, max_size: int, clock: Clock, on_trouble: OnTrouble) -> Store:
+    """Return the store at `memory://` or `redis://[user:password@]host[:port][/db]` (`rediss` with TLS).
+
+    Nothing is connected yet: a Redis that is away keeps nobody from starting.
+
+    Args:
+        url: Where to keep the answers; a password in it is never shown.
+        max_size: Bytes. All that the memory may take; no single entry is over a quarter of it, in a
+            Redis neither, whose whole is bounded by its own `maxmemory`.
+        clock: For times to live, and for pauses when a Redis is away.
+        on_trouble: Told each time a Redis fails. Requests never are.
+
+    Raises:
+        Refused: The URL is not one of these, or the package for it is not installed.
+    """
+    address = parse_store_url(url)
+    if address is None:
+        return MemoryStore(max_size, clock)
+    try:
+        from proxy.redis_store import RedisStore  # noqa: PLC0415  (an optional extra)
+    except ImportError:
+        raise Refused(
+            "needs the extra for Redis: pip install 'activity-proxy[redis]'", str(address)
+        ) from None
+    return RedisStore(address, max_size // LARGEST_PART, clock, on_trouble)

@@ -1,0 +1,116 @@
+"""Puts together what a call of the gateway passes.
+
+bulkhead -> by which table? -> deadline, retry and its budget -> token -> breaker -> wire
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
+
+from proxy import __version__
+from proxy.breaker import Breaker
+from proxy.budget import RetryBudget
+from proxy.bulkhead import Bulkhead
+from proxy.call import Source, Subject
+from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questions
+from proxy.gateway import Gateway, subject_values
+from proxy.login import GatewayLogin, Guarded
+from proxy.settings import GatewaySettings
+from proxy.tokens import TokenKeeper
+from proxy.workshop import Workshop
+
+TOKEN_BREAKER = "token"  # noqa: S105  (a breaker's name)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The source `gateway`, and what an operator looks at of it."""
+
+    source: Source
+    dialects: Dialects
+    breakers: Mapping[str, Breaker]
+    tokens: TokenKeeper
+
+
+def gateway_session(settings: GatewaySettings) -> ClientSession:
+    """Return the session for the gateway: no cookies, no environment, no silent repeats."""
+    session = ClientSession(
+        # Node closes idle connections after 5 s: this side closes them first.
+        connector=TCPConnector(limit=0, keepalive_timeout=4.0),
+        cookie_jar=DummyCookieJar(),
+        trust_env=False,
+        timeout=ClientTimeout(total=None, sock_connect=settings.timeout.connect),
+        headers={hdrs.USER_AGENT: f"activity-proxy/{__version__}"},
+    )
+    # It would send idempotent calls twice, unseen by retry budget and breaker; there is no public switch.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
+    """Build the gateway's side, called as `subject`, and start what runs beside it."""
+    settings, tables = shop.configuration.settings.gateway, shop.configuration.tables
+    session = await shop.resources.enter_async_context(gateway_session(settings))
+    groups = sorted({route.group for route in shop.routes if route.call is not None})
+    breakers = {name: _breaker(shop, name) for name in (*groups, TOKEN_BREAKER)}
+    tokens = _tokens(shop, session, subject, breakers[TOKEN_BREAKER])
+    gateway = Gateway(
+        base=settings.url,
+        session=session,
+        tokens=lambda _subject: tokens,
+        breakers=breakers,
+        retry=settings.retry,
+        budget=RetryBudget(settings.retry.budget, shop.clock.monotonic),
+        attempt_timeout=settings.timeout.attempt,
+        scope=shop.scope,
+        clock=shop.clock,
+        random=shop.random,
+        observe=shop.observe,
+    )
+    source: Source = gateway
+    dialects: Dialects = FixedDialect(next(iter(tables.values())))
+    if settings.dialect == "auto":
+        questions = Questions(
+            settings.url,
+            session,
+            lambda: tokens,
+            tables["plan"],
+            settings.timeout.attempt,
+            lambda: {**shop.scope(), **subject_values(subject)},
+        )
+        auto = AutoDialect(tables["plan"], tables["newer"], questions, shop.clock, shop.observe)
+        shop.observe.listeners.append(auto.notice)
+        shop.resources.push_async_callback(auto.aclose)
+        shop.run(auto.run())
+        source, dialects = Adapting(gateway, auto), auto
+    return Upstream(Bulkhead(source, settings.max_concurrency, shop.clock), dialects, breakers, tokens)
+
+
+def _breaker(shop: Workshop, name: str) -> Breaker:
+    settings = shop.configuration.settings.gateway
+    return Breaker(
+        name,
+        settings.breaker,
+        clock=shop.clock,
+        random=shop.random,
+        observe=shop.observe,
+        lease=settings.timeout.total,
+    )
+
+
+def _tokens(shop: Workshop, session: ClientSession, subject: Subject, breaker: Breaker) -> TokenKeeper:
+    settings = shop.configuration.settings.gateway
+    endpoint = GatewayLogin(settings.url, session, subject, settings.timeout.attempt, shop.clock)
+    login = Guarded(endpoint, breaker, shop.clock)
+    tokens = TokenKeeper(
+        login.login,
+        login.refresh,
+        clock=shop.clock,
+        random=shop.random,
+        observe=shop.observe,
+        fixed=settings.token.get_secret_value() or None,
+    )
+    shop.resources.push_async_callback(tokens.aclose)
+    shop.run(tokens.run())
+    return tokens

@@ -1,0 +1,52 @@
+"""What the parts have in common while they are put together."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from proxy.clock import Clock
+from proxy.configuration import Configuration
+from proxy.events import Event, Observe
+from proxy.route import Route
+
+
+@dataclass(slots=True)
+class Observers:
+    """Hands each event to everyone who listens."""
+
+    listeners: list[Observe] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        """Tell all of them."""
+        for listener in self.listeners:
+            listener(event)
+
+
+@dataclass(slots=True)
+class Workshop:
+    """The configuration, what is injected, and `resources`: what is to be closed or cancelled at the end."""
+
+    configuration: Configuration
+    clock: Clock
+    random: Callable[[], float]
+    resources: AsyncExitStack
+    observe: Observers = field(default_factory=Observers)
+
+    @property
+    def routes(self) -> list[Route]:
+        """All routes of all tables in use."""
+        return [route for table in self.configuration.tables.values() for route in table.values()]
+
+    def run(self, job: Coroutine[None, None, None]) -> None:
+        """Run a job beside the listeners until the resources are closed."""
+        self.resources.push_async_callback(_cancelled, asyncio.create_task(job))
+
+    def scope(self) -> Mapping[str, object]:
+        """Return the values that every template and mapping may use."""
+        return {"now": self.clock.time(), "partnerId": self.configuration.settings.kaltura.partner_id}
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})

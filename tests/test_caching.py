@@ -1,0 +1,319 @@
+"""The cache before the ladder: freshness, staleness, one call for many, and what is never kept."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import pytest
+
+from proxy.caching import JITTER, MISSING_AGE, Caching, Flights, Keys, Stale
+from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed
+from proxy.events import CacheLooked, Crashed, Event
+from proxy.memory_store import MemoryStore
+from tests.clocks import FakeClock, settle
+from tests.tables import a_call, a_route
+
+KEPT = {"max_age": 60.0, "stale_while_revalidate": 300.0, "stale_if_error": 3600.0}
+AWAY = Failure("gateway", FailureKind.UNREACHABLE, "no connection")
+
+
+@dataclass
+class Gateway:
+    """A gateway that counts, and answers with its count, fails, or waits to be let go."""
+
+    calls: int = 0
+    fails: bool = False
+    status: int = 200
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def __call__(self, call: Call) -> Answer:
+        """Answer, fail or wait."""
+        self.calls += 1
+        number = self.calls
+        await self.gate.wait()
+        if self.fails:
+            raise SourceFailed(AWAY)
+        return Answer(self.status, b'{"n":%d}' % number, "gateway")
+
+
+@dataclass
+class Bench:
+    """A cache with all that is around it."""
+
+    clock: FakeClock
+    gateway: Gateway
+    store: MemoryStore
+    flights: Flights
+    events: list[Event]
+    cache: Caching
+
+    async def ask(self, call: Call) -> Answer:
+        """Ask the cache."""
+        return await self.cache(call)
+
+    @property
+    def results(self) -> list[str]:
+        """What the look-ups came to."""
+        return [event.result for event in self.events if isinstance(event, CacheLooked)]
+
+
+def video(**changes: object) -> Call:
+    """A call of a route whose answers are kept."""
+    keys = {**KEPT, "fallback": ("stale", "canned"), "canned": "x.json", **changes}
+    return a_call(a_route(**keys), {"id": "1_abc"})
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A cache in front of a ladder of gateway, stale and canned."""
+    clock, gateway, events = FakeClock(), Gateway(), list[Event]()
+    store = MemoryStore(1024 * 1024, clock)
+    keys, flights = Keys("here"), Flights(clock, events.append)
+    stale = Stale(store, keys, clock)
+
+    async def ladder(call: Call) -> Answer:
+        try:
+            return await gateway(call)
+        except SourceFailed:
+            pass
+        try:
+            return await stale(call)
+        except SourceFailed:
+            return Answer(200, b"{}", "canned")
+
+    cache = Caching(ladder, gateway, store, keys, flights, clock, lambda: 0.0, events.append)
+    yield Bench(clock, gateway, store, flights, events, cache)
+    await flights.aclose()
+
+
+async def test_an_answer_is_given_again_while_it_is_fresh(bench: Bench) -> None:
+    """The second asks nobody, says so, and carries the same entity tag."""
+    first, second = await bench.ask(video()), await bench.ask(video())
+    assert (first.source, second.source) == ("gateway", "cache")
+    assert first.body == second.body
+    assert first.etag == second.etag is not None
+    assert (first.cache, second.cache) == ("fwd=miss; stored", "hit; ttl=60")
+    assert (bench.gateway.calls, bench.results) == (1, ["miss", "hit"])
+
+
+async def test_a_stale_answer_is_given_while_a_new_one_is_got(bench: Bench) -> None:
+    """Past its age the old answer comes at once, and the next viewer has the new one."""
+    await bench.ask(video())
+    bench.clock.shift(61)
+    old = await bench.ask(video())
+    assert (old.source, old.body, old.cache) == ("stale", b'{"n":1}', "hit; ttl=-1")
+    await settle()
+    new = await bench.ask(video())
+    assert (new.source, new.body) == ("cache", b'{"n":2}')
+    assert bench.results == ["miss", "stale", "hit"]
+
+
+async def test_one_new_answer_is_got_at_a_time(bench: Bench) -> None:
+    """However many viewers see the stale one, the gateway is asked once."""
+    await bench.ask(video())
+    bench.clock.shift(61)
+    bench.gateway.gate.clear()
+    for _ in range(5):
+        assert (await bench.ask(video())).source == "stale"
+    await settle()
+    assert bench.gateway.calls == 2
+    bench.gateway.gate.set()
+
+
+async def test_after_a_failure_the_gateway_is_left_alone_for_a_while(bench: Bench) -> None:
+    """A failed renewal is followed by a pause that doubles, not by another at every request."""
+    await bench.ask(video())
+    bench.clock.shift(61)
+    bench.gateway.fails = True
+    asked = []
+    for _ in range(60):
+        assert (await bench.ask(video())).source == "stale"
+        await settle()
+        asked.append(bench.gateway.calls)
+        bench.clock.shift(0.25)
+    assert asked[0] == 2
+    assert asked[-1] == 2 + 3  # after 1 s, 3 s and 7 s
+    bench.gateway.fails = False
+    bench.clock.shift(60)
+    await bench.ask(video())
+    await settle()
+    assert (await bench.ask(video())).source == "cache"
+
+
+async def test_the_last_good_answer_stands_in_for_a_gateway_that_fails(bench: Bench) -> None:
+    """Beyond stale_while_revalidate the gateway is asked first; failing, it is not asked each time."""
+    await bench.ask(video())
+    bench.clock.shift(1000)
+    bench.gateway.fails = True
+    replies = [await bench.ask(video()) for _ in range(3)]
+    assert [reply.source for reply in replies] == ["stale"] * 3
+    assert bench.gateway.calls == 2
+    bench.clock.shift(3600)
+    assert (await bench.ask(video())).source == "canned"
+
+
+async def test_a_route_without_stale_on_its_ladder_gives_none(bench: Bench) -> None:
+    """While a key pauses, only a route that says `stale` gets the old answer."""
+    await bench.ask(video())
+    bench.clock.shift(1000)
+    bench.gateway.fails = True
+    call = video(fallback=("canned",))
+    await bench.ask(call)
+    calls = bench.gateway.calls
+    await bench.ask(call)
+    assert bench.gateway.calls == calls + 1
+
+
+async def test_many_who_ask_for_the_same_wait_for_one_call(bench: Bench) -> None:
+    """A thousand viewers of one key cost the gateway one call, and each has the answer."""
+    bench.gateway.gate.clear()
+    asking = [asyncio.create_task(bench.ask(video())) for _ in range(1000)]
+    await settle()
+    bench.gateway.gate.set()
+    answers = await asyncio.gather(*asking)
+    assert bench.gateway.calls == 1
+    assert {answer.body for answer in answers} == {b'{"n":1}'}
+    assert sorted(set(bench.results)) == ["coalesced", "miss"]
+    assert bench.results.count("miss") == 1
+    assert {answer.cache for answer in answers} == {"fwd=miss; stored", "fwd=miss; collapsed"}
+
+
+async def test_a_viewer_who_leaves_fails_nobody(bench: Bench) -> None:
+    """The call goes on for the others when the viewer who began it is gone."""
+    bench.gateway.gate.clear()
+    first, second = (asyncio.create_task(bench.ask(video())) for _ in range(2))
+    await settle()
+    first.cancel()
+    await asyncio.wait({first})
+    bench.gateway.gate.set()
+    assert (await second).body == b'{"n":1}'
+    assert bench.gateway.calls == 1
+
+
+async def test_a_call_that_everyone_left_is_still_kept(bench: Bench) -> None:
+    """What was under way when the only viewer left serves the next one."""
+    bench.gateway.gate.clear()
+    asking = asyncio.create_task(bench.ask(video()))
+    await settle()
+    asking.cancel()
+    await asyncio.wait({asking})
+    bench.gateway.gate.set()
+    await settle()
+    assert (await bench.ask(video())).source == "cache"
+
+
+async def test_errors_and_stand_ins_are_never_kept(bench: Bench) -> None:
+    """A canned answer is not given again when the gateway is back."""
+    bench.gateway.fails = True
+    assert (await bench.ask(video())).source == "canned"
+    bench.gateway.fails = False
+    assert (await bench.ask(video())).source == "gateway"
+
+
+@pytest.mark.parametrize("status", [400, 413, 502])
+async def test_only_a_200_and_a_404_are_kept(bench: Bench, status: int) -> None:
+    """A caller's mistake is told again each time."""
+    bench.gateway.status = status
+    for _ in range(2):
+        answer = await bench.ask(video())
+        assert (answer.status, answer.source, answer.etag) == (status, "gateway", None)
+
+
+async def test_a_404_is_kept_for_a_short_time_and_never_stale(bench: Bench) -> None:
+    """Ten seconds, then the gateway is asked again; the text names the video that was asked for."""
+    bench.gateway.status = 404
+    await bench.ask(video())
+    kept = await bench.ask(video())
+    assert (kept.status, kept.source) == (404, "cache")
+    assert kept.problem is not None
+    assert "1_abc" in kept.problem.message
+    bench.clock.shift(MISSING_AGE + 1)
+    bench.gateway.fails = True
+    assert (await bench.ask(video())).source == "canned"
+
+
+async def test_a_route_without_an_age_is_never_kept(bench: Bench) -> None:
+    """A user's answer passes the cache by, and is looked for nowhere."""
+    call = video(max_age=None, stale_while_revalidate=None, stale_if_error=None, fallback=("canned",))
+    for number in (1, 2):
+        assert (await bench.ask(call)).body == b'{"n":%d}' % number
+    assert bench.results == []
+
+
+async def test_lives_end_at_different_times(bench: Bench) -> None:
+    """Up to a tenth is cut off a life, so that what came together is not renewed together."""
+    cache = replace(bench.cache, random=lambda: 0.999)
+    await cache(video())
+    answer = await cache(video())
+    assert answer.cache == f"hit; ttl={int(60 * (1 - JITTER * 0.999))}"
+
+
+async def test_a_clock_that_was_set_back_makes_nothing_older_or_fresh_for_ever(bench: Bench) -> None:
+    """An entry from the future counts as new, and ends like one."""
+    await bench.ask(video())
+    bench.clock.shift(-1000)
+    assert (await bench.ask(video())).source == "cache"
+
+
+def keyed(values: dict[str, str | int], scope: str = "here", **changes: object) -> str:
+    """The key of a call with these values."""
+    return Keys(scope).key(a_call(a_route(**{**KEPT, **changes}), values))
+
+
+def test_a_key_is_made_of_the_routes_own_values() -> None:
+    """Order does not count, every value does, and no value can pass for two."""
+    assert keyed({"a": "1", "b": 2}) == keyed({"b": 2, "a": "1"})
+    assert (
+        len({keyed({"a": "1"}), keyed({"a": "2"}), keyed({"a": "1&b=2"}), keyed({"a": "1", "b": "2"})}) == 4
+    )
+
+
+def test_a_key_changes_with_what_decides_the_answer() -> None:
+    """Another gateway, another call or another mapping is another entry, also in a shared Redis."""
+    keys = {
+        keyed({"id": "x"}),
+        keyed({"id": "x"}, scope="there"),
+        keyed({"id": "x"}, call="GET /other/{id}"),
+        keyed({"id": "x"}, reply="other"),
+    }
+    assert len(keys) == 4
+
+
+async def test_a_defect_in_the_background_is_told(bench: Bench) -> None:
+    """A renewal that crashes is in the log, and the viewer still has the stale answer."""
+    await bench.ask(video())
+    bench.clock.shift(61)
+
+    async def broken(_call: Call) -> Answer:
+        raise RuntimeError("broken")
+
+    cache = replace(bench.cache, gateway=broken)
+    assert (await cache(video())).source == "stale"
+    await settle()
+    assert [event for event in bench.events if isinstance(event, Crashed)]
+
+
+async def test_closing_stops_what_is_under_way(bench: Bench) -> None:
+    """No task is left, and who waited is told by cancellation."""
+    bench.gateway.gate.clear()
+    asking = asyncio.create_task(bench.ask(video()))
+    await settle()
+    await bench.flights.aclose()
+    await asyncio.wait({asking})
+    assert asking.cancelled()
+    await bench.flights.aclose()
+
+
+async def test_failures_of_a_bounded_number_of_keys_are_remembered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest is forgotten first, so that distinct searches do not fill the memory."""
+    monkeypatch.setattr("proxy.caching.MAX_PAUSES", 2)
+    for key in ("a", "b", "c"):
+        bench.flights.failed(key)
+    pausing: list[Literal[True, False]] = [bench.flights.pausing(key) for key in ("a", "b", "c")]
+    assert pausing == [False, True, True]
