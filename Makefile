@@ -7,7 +7,7 @@ BUILD := deploy/build-requirements.txt
 DEVELOPMENT := .ci/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-style check-types check-imports check-configuration check-files check-deploy
+.PHONY: help run test check check-style check-types check-imports check-configuration check-files check-deploy chaos
 .PHONY: lock clean runtime development
 
 help: ## what there is to do
@@ -18,6 +18,9 @@ run: runtime ## the sidecar between a sandbox Activity server and gateway, to lo
 
 test: development ## all tests, with coverage; ARGS="-k breaker" for some
 	@exec $(PYTHON_IN) -m pytest --cov --cov-report=term $(ARGS)
+
+chaos: development ## the gateway breaks in every way, CHAOS_SECONDS long (300), in an order of CHAOS_SEED
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} CHAOS_SEED=$${CHAOS_SEED:-$$$$} $(PYTHON_IN) -m pytest tests/chaos $(ARGS)
 
 check: check-style check-types check-imports check-configuration check-files ## all that is quick: style, types, imports, configuration, locks
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, missing
 from proxy.clock import Clock
-from proxy.events import CacheLooked, Crashed, Observe
+from proxy.events import BreakerChanged, CacheLooked, Crashed, Event, Observe, TokenAcquired
 from proxy.store import Entry, Store
 
 MISSING_AGE = 10.0
@@ -29,6 +29,8 @@ JITTER = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before a key whose call failed is asked for again in the background."""
 MAX_PAUSES = 10_000
+ASIDE = ":good"
+"""Behind a key: the last good answer, where a 404 came after it."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,12 @@ class Flights:
         self._pauses[key] = (self.clock.monotonic() + pause, pause)
         if len(self._pauses) > MAX_PAUSES:
             self._pauses.popitem(last=False)
+
+    def notice(self, event: Event) -> None:
+        """Take note of an event: a gateway that is back is asked again at once, for every key."""
+        closed = isinstance(event, BreakerChanged) and event.to_state == "closed"
+        if closed or isinstance(event, TokenAcquired):
+            self._pauses.clear()
 
     def succeeded(self, key: str) -> None:
         """Forget a key's failures."""
@@ -138,7 +146,11 @@ class Caching:
             return self._looked(call, "stale", kept(call, entry, "stale", f"hit; ttl={ttl}"))
         flight = self.flights.under_way(key)
         if flight is not None:
-            answer = await asyncio.shield(flight)
+            try:
+                answer = await asyncio.shield(flight)
+            except SourceFailed:
+                # A renewal in the background failed; its key pauses now, so this does not come back here.
+                return await self(call)
             return self._looked(call, "coalesced", replace(answer, cache="fwd=miss; collapsed"))
         fwd = "fwd=stale" if entry is not None else "fwd=miss"
         answer = await asyncio.shield(self.flights.launch(key, self._fill(key, call)))
@@ -183,10 +195,18 @@ class Caching:
         life = route.max_age * (1.0 - JITTER * self.random())
         stale = max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
         if answer.status == 404:
+            await self._set_aside(key, call)
             life, stale = min(life, MISSING_AGE), 0.0
         entry = Entry(answer.status, answer.body, _etag(answer.body), self.clock.time(), life)
         await self.store.set(key, entry, life + stale)
         return replace(answer, etag=entry.etag) if answer.status == 200 else answer
+
+    async def _set_aside(self, key: str, call: Call) -> None:
+        """Keep the last good answer for `stale` beside a 404, which a failing gateway says of anything."""
+        good = await self.store.get(key)
+        if good is not None and good.status == 200:
+            left = good.max_age + (call.route.stale_if_error or 0.0) - self._age(good)
+            await self.store.set(key + ASIDE, good, left)
 
     def _age(self, entry: Entry) -> float:
         return max(0.0, self.clock.time() - entry.stored_at)
@@ -208,8 +228,11 @@ class Stale:
 
     async def __call__(self, call: Call) -> Answer:
         """Return the kept answer. Raises `SourceFailed` when there is none, or none young enough."""
-        entry = await self.store.get(self.keys.key(call))
-        if entry is not None and entry.status == 200:
+        key = self.keys.key(call)
+        entry = await self.store.get(key)
+        if entry is None or entry.status != 200:
+            entry = await self.store.get(key + ASIDE)
+        if entry is not None:
             past = self.clock.time() - entry.stored_at - entry.max_age
             if past < (call.route.stale_if_error or 0.0):
                 return kept(call, entry, "stale", f"hit; ttl={int(-past)}")

@@ -38,15 +38,21 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     shop.resources.push_async_callback(store.aclose)
     purge: Callable[[], Awaitable[bool]] = store.purge
     if settings.cache.snapshot:
-        keep = max((route.max_age or 0.0) + (route.stale_if_error or 0.0) for route in shop.routes)
+        lives = [(route.max_age or 0.0) + (route.stale_if_error or 0.0) for route in shop.routes]
         restart = Restart(
-            Path(settings.cache.snapshot), store, settings.cache.max_size, keep, shop.clock, shop.observe
+            Path(settings.cache.snapshot),
+            store,
+            settings.cache.max_size,
+            max(lives, default=0.0),
+            shop.clock,
+            shop.observe,
         )
         await restart.restore()
         shop.resources.push_async_callback(restart.save)
         shop.run(restart.run())
         purge = restart.purge
     flights = Flights(shop.clock, shop.observe)
+    shop.observe.listeners.append(flights.notice)
     shop.resources.push_async_callback(flights.aclose)
     keys = Keys(f"{settings.gateway.url} {settings.kaltura.partner_id}")
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.caching import JITTER, MISSING_AGE, Caching, Flights, Keys, Stale
 from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed
-from proxy.events import CacheLooked, Crashed, Event
+from proxy.events import BreakerChanged, CacheLooked, Crashed, Event, TokenAcquired
 from proxy.memory_store import MemoryStore
 from tests.clocks import FakeClock, settle
 from tests.tables import a_call, a_route
@@ -234,6 +234,44 @@ async def test_a_404_is_kept_for_a_short_time_and_never_stale(bench: Bench) -> N
     bench.clock.shift(MISSING_AGE + 1)
     bench.gateway.fails = True
     assert (await bench.ask(video())).source == "canned"
+
+
+async def test_the_last_good_answer_survives_a_404(bench: Bench) -> None:
+    """A gateway that fails by saying that there is nothing does not cost viewers the real answer."""
+    await bench.ask(video())
+    bench.clock.shift(1000)
+    bench.gateway.status = 404
+    assert (await bench.ask(video())).status == 404
+    bench.clock.shift(MISSING_AGE + 1)
+    bench.gateway.fails = True
+    stale = await bench.ask(video())
+    assert (stale.source, stale.body) == ("stale", b'{"n":1}')
+
+
+async def test_who_joins_a_renewal_that_fails_gets_what_stands_in(bench: Bench) -> None:
+    """When the stale answer may no longer be given and its renewal fails, the ladder goes on."""
+    await bench.ask(video())
+    bench.clock.shift(359)
+    bench.gateway.gate.clear()
+    bench.gateway.fails = True
+    assert (await bench.ask(video())).source == "stale"
+    bench.clock.shift(2)
+    joining = asyncio.create_task(bench.ask(video()))
+    await settle()
+    bench.gateway.gate.set()
+    assert (await joining).source == "stale"
+
+
+@pytest.mark.parametrize(
+    "event", [BreakerChanged("catalog", "half_open", "closed"), TokenAcquired("service", None)]
+)
+async def test_a_gateway_that_is_back_is_asked_at_once(bench: Bench, event: Event) -> None:
+    """Pauses that an outage left behind end with it."""
+    bench.flights.failed("a")
+    bench.flights.notice(BreakerChanged("catalog", "closed", "open"))
+    assert bench.flights.pausing("a")
+    bench.flights.notice(event)
+    assert not bench.flights.pausing("a")
 
 
 async def test_a_route_without_an_age_is_never_kept(bench: Bench) -> None:

@@ -1,0 +1,1 @@
+"""Viewers between real sockets while the gateway breaks in every way that gateways do."""
