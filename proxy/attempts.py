@@ -76,6 +76,7 @@ class Attempts(RetryOptionsBase):
         self._repeatable = repeatable
         self._deadline = deadline
         self._budget = budget
+        self._counted = False
         self._clock = clock
         self._random = random
         self._observe = observe
@@ -90,6 +91,10 @@ class Attempts(RetryOptionsBase):
 
     def ended(self, failure: AttemptFailed | None) -> None:
         """Take note of what the attempt came to so far; None for an answer."""
+        # Only now is it sure that the gateway was asked: what a breaker keeps back must not earn retries.
+        if not self._counted:
+            self._counted = True
+            self._budget.call()
         self._last = failure
 
     @property
@@ -120,7 +125,7 @@ class Attempts(RetryOptionsBase):
         if self._clock.monotonic() + self._delay >= self._deadline:
             self._observe(RetrySuppressed(self._route, "deadline"))
             return False
-        if not self._budget.allow():
+        if not self._budget.allow():  # last, for what it allows is spent
             self._observe(RetrySuppressed(self._route, "budget"))
             return False
         return True

@@ -70,8 +70,7 @@ class BreakerOpen(SourceFailed):
 
     def __init__(self, breaker: str, retry_after: float | None) -> None:
         detail = f"the circuit breaker {breaker} is open"
-        failure = Failure("gateway", FailureKind.BREAKER_OPEN, detail, retry_after=retry_after)
-        super().__init__(failure)
+        super().__init__(Failure("gateway", FailureKind.BREAKER_OPEN, detail, retry_after=retry_after))
         self.retry_after = retry_after
 
 
@@ -145,6 +144,8 @@ class Breaker:
         self._numbers = count()
         self._open_until = 0.0
         self._openings = 0
+        self._may_hasten = False
+        self._hastened = False
         self._leases: dict[int, float] = {}
         self._probes = 0
         self._slow_probes = 0
@@ -154,6 +155,12 @@ class Breaker:
         """The state as of now: an open time that is over has made it half open."""
         self._lapse()
         return self._state
+
+    @property
+    def can_hasten(self) -> bool:
+        """Whether `hasten` would change anything now."""
+        self._lapse()
+        return self._state == "open" and self._may_hasten
 
     @property
     def failure_ratio(self) -> float:
@@ -170,7 +177,8 @@ class Breaker:
         if self._state == "open":
             return self._open_until - now
         if self._state == "half_open" and not self._has_place():
-            return min(self._leases.values()) - now
+            soonest = min(self._leases.values())
+            return (min(soonest, self._open_until) if self._hastened else soonest) - now
         return 0.0
 
     def acquire(self) -> Permit:
@@ -200,11 +208,24 @@ class Breaker:
             return
         pause = min(seconds * (1 + self._random() / 10), self._settings.open_max)
         until = self._clock.monotonic() + pause
-        if self._state == "open":
-            self._open_until = max(self._open_until, until)
-        else:
-            self._open_until = until
+        if self._state == "open" or self._hastened:
+            until = max(self._open_until, until)
+        self._open_until = until
+        self._may_hasten = False
+        if self._state != "open":
             self._turn("open")
+
+    def hasten(self) -> None:
+        """Be half open at once, for there is a sign that the upstream is well again.
+
+        Once in an open time, and not in a pause that the upstream asked for. If the sign was wrong, the
+        breaker is open again for what was left of that time and no longer: a sign may shorten an outage,
+        but never lengthens it, and wrong ones come no more often than the open times do.
+        """
+        if self.can_hasten:
+            self._may_hasten = False
+            self._turn("half_open")
+            self._hastened = True
 
     def force_open(self) -> None:
         """Let no call through until `reset`."""
@@ -259,16 +280,21 @@ class Breaker:
         return len(self._leases) + self._probes < self._settings.half_open_calls
 
     def _lapse(self) -> None:
-        if self._state == "open" and self._clock.monotonic() >= self._open_until:
+        # A hastened one begins anew, so that probes of before its time hold up nothing.
+        if (self._state == "open" or self._hastened) and self._clock.monotonic() >= self._open_until:
             self._turn("half_open")
 
     def _trip(self) -> None:
+        if self._hastened:
+            self._turn("open")
+            return
         settings = self._settings
         longest = min(settings.open * 2.0 ** min(self._openings, 64), settings.open_max)
         self._openings += 1
         # Shorter, never longer: the limit holds, and many sidecars do not probe in step.
         pause = longest * (1 - JITTER * self._random())
         self._open_until = self._clock.monotonic() + pause
+        self._may_hasten = True
         self._turn("open")
 
     def _turn(self, state: BreakerState) -> None:
@@ -276,6 +302,7 @@ class Breaker:
         self._generation += 1
         self._leases.clear()
         self._probes = self._slow_probes = 0
+        self._hastened = False
         if before != state:
             self._observe(BreakerChanged(self.name, before, state))
 

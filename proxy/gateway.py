@@ -73,7 +73,6 @@ class Gateway:
             observe=self.observe,
         )
         exchange = _Exchange(self, call, attempts)
-        self.budget.call()
         values = called_with(route.inputs, call.values)
         try:
             url = URL(self.base + route.call.render(values), encoded=True)

@@ -5,7 +5,7 @@ received.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, hdrs
 from proxy.call import FailureKind, SourceFailed, Subject
 from proxy.clock import Clock
 from proxy.grant import Grant, TokenEndpointFailed, TokenError, TokenRefused, header_safe
-from proxy.protocols import Breaker
+from proxy.protocols import Breaker, Permit
 from proxy.verdict import retry_after_seconds
 
 MAX_ANSWER = 64 * 1024
@@ -26,6 +26,12 @@ _HEADERS = {
 }
 # Statuses below 500 that are not about what was asked, so that asking again later may help.
 _LATER = frozenset({408, 425, 429})
+# A pause that is asked for opens the breaker from here on (seconds); the keeper waits out shorter ones.
+LONG_PAUSE = 1.0
+
+
+class TokenEndpointBusy(TokenEndpointFailed):
+    """The token endpoint works, and asks to be left alone for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +103,23 @@ class GatewayLogin:
 
 
 class Login(Protocol):
-    """Gets tokens for one subject; both raise `TokenError`."""
+    """Gets tokens for one subject."""
 
     async def login(self) -> Grant:
-        """Get one from nothing."""
+        """Get a token. Raises `TokenError`."""
         ...
 
     async def refresh(self, token: str) -> Grant:
-        """Get one for another that is still valid."""
+        """Get a token for one that is still valid. Raises `TokenError`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A login behind a circuit breaker, so that an endpoint that fails is left alone.
+    """A login that passes a circuit breaker, which the logins of all subjects share.
 
-    A refusal is an answer, and no failure of the endpoint.
+    A refusal is no failure: the endpoint did its part. Beside what the login raises, an open breaker is
+    told as `TokenEndpointFailed` with `BREAKER_OPEN`.
     """
 
     endpoint: Login
@@ -120,34 +127,41 @@ class Guarded:
     clock: Clock
 
     async def login(self) -> Grant:
-        """As `GatewayLogin.login`; raises `TokenEndpointFailed` at once while the breaker is open."""
-        return await self._pass(self.endpoint.login())
+        """Get a token for the subject. Raises `TokenError`."""
+        return await self._guarded(self.endpoint.login)
 
     async def refresh(self, token: str) -> Grant:
-        """As `GatewayLogin.refresh`, behind the breaker."""
-        return await self._pass(self.endpoint.refresh(token))
+        """Get a token for one that is still valid. Raises `TokenError`."""
+        return await self._guarded(lambda: self.endpoint.refresh(token))
 
-    async def _pass(self, asking: Coroutine[None, None, Grant]) -> Grant:
+    async def _guarded(self, ask: Callable[[], Awaitable[Grant]]) -> Grant:
         try:
             permit = self.breaker.acquire()
         except SourceFailed as error:
-            asking.close()
             failure = error.failure
             raise TokenEndpointFailed(failure.kind, failure.detail, failure.retry_after) from None
         start = self.clock.monotonic()
         try:
-            grant = await asking
-        except TokenRefused:
+            grant = await ask()
+        except TokenError as error:
+            _tell(permit, error, self.clock.monotonic() - start)
+            raise
+        else:
             permit.success(self.clock.monotonic() - start)
-            raise
-        except TokenEndpointFailed:
-            permit.failure(self.clock.monotonic() - start)
-            raise
-        except BaseException:
+            return grant
+        finally:
             permit.cancel()
-            raise
-        permit.success(self.clock.monotonic() - start)
-        return grant
+
+
+def _tell(permit: Permit, error: TokenError, seconds: float) -> None:
+    """Tell the breaker what an error says of the endpoint."""
+    pause = error.retry_after or 0.0
+    if isinstance(error, TokenEndpointBusy) and pause >= LONG_PAUSE:
+        permit.hold_open(pause)
+    elif isinstance(error, TokenEndpointFailed) and not isinstance(error, TokenEndpointBusy):
+        permit.failure(seconds)
+    else:
+        permit.success(seconds)
 
 
 async def _read(response: ClientResponse) -> bytes | None:
@@ -168,7 +182,9 @@ def _judge(status: int, body: bytes | None, retry_after: float | None) -> Grant:
 
 def _refusal(status: int, retry_after: float | None) -> TokenError:
     detail = f"the token endpoint answered {status}"
-    if status >= 500 or status in _LATER:
+    if status in _LATER:
+        return TokenEndpointBusy(FailureKind.STATUS, detail, retry_after)
+    if status >= 500:
         return TokenEndpointFailed(FailureKind.STATUS, detail, retry_after)
     if status in {404, 405}:
         return TokenEndpointFailed(FailureKind.NO_SUCH_ROUTE, detail)

@@ -33,7 +33,7 @@ class Budget(Protocol):
     """Bounds the retries of all calls together."""
 
     def call(self) -> None:
-        """Count a call, its first attempt only."""
+        """Count a call that reached the gateway, its first attempt only."""
         ...
 
     def allow(self) -> bool:

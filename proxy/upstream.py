@@ -16,6 +16,7 @@ from proxy.call import Source, Subject
 from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questions
 from proxy.gateway import Gateway, subject_values
 from proxy.login import GatewayLogin, Guarded
+from proxy.recovery import Recovery
 from proxy.settings import GatewaySettings
 from proxy.tokens import TokenKeeper
 from proxy.workshop import Workshop
@@ -68,6 +69,9 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
         random=shop.random,
         observe=shop.observe,
     )
+    recovery = Recovery(settings.url, session, breakers.values(), clock=shop.clock, random=shop.random)
+    shop.observe.listeners.append(recovery.notice)
+    shop.run(recovery.run())
     source: Source = gateway
     dialects: Dialects = FixedDialect(next(iter(tables.values())))
     if settings.dialect == "auto":

@@ -215,3 +215,33 @@ async def test_a_retry_that_is_not_made_costs_no_budget() -> None:
         options.ended(failed())
         assert not options.exceptions
     assert budget.left == 1
+
+
+def test_a_retry_that_would_not_help_costs_no_budget() -> None:
+    """Nor is it taken where no attempt is left, or another try cannot mend what failed."""
+    budget = FakeBudget(left=1)
+    last, useless = attempts(Retry(attempts=1), budget=budget), attempts(budget=budget)
+    last.ended(failed())
+    useless.ended(failed(retryable=False))
+    assert not again(last)
+    assert not again(useless)
+    assert budget.left == 1
+
+
+def test_a_call_counts_once_whatever_it_takes() -> None:
+    """A call counts when its first attempt has ended, and its repetitions do not earn more of them."""
+    budget = FakeBudget()
+    options = attempts(budget=budget)
+    for _ in range(3):
+        options.ended(None)
+        options.ended(failed())
+        options.begin()
+    assert budget.calls == 1
+
+
+def test_a_call_that_was_kept_back_does_not_count() -> None:
+    """A call that an open breaker kept from the gateway earns no retries for when it is open no more."""
+    budget = FakeBudget()
+    options = attempts(budget=budget)
+    assert not again(options)
+    assert budget.calls == 0

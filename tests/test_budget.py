@@ -1,4 +1,4 @@
-"""How many retries the gateway bears."""
+"""The budget of retries."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,57 +7,83 @@ from proxy.budget import FLOOR, PERIOD, RetryBudget
 from tests.clocks import FakeClock
 
 
-def taken(budget: RetryBudget, tries: int) -> int:
-    """How many retries of so many tries are allowed."""
-    return sum(budget.allow() for _ in range(tries))
+def taken(budget: RetryBudget, wanted: int = 10_000) -> int:
+    """Take retries until there is no room, and count them."""
+    return next((number for number in range(wanted) if not budget.allow()), wanted)
 
 
 def test_a_quiet_sidecar_can_retry() -> None:
-    """Without any traffic the floor is there, and no more."""
-    assert taken(RetryBudget(0.2, FakeClock().monotonic), 100) == FLOOR
+    """However few the calls are, the floor is allowed, and not one retry more."""
+    budget = RetryBudget(0.2, FakeClock().monotonic)
+    assert taken(budget) == FLOOR
+    budget.call()
+    assert not budget.allow()
 
 
-def test_retries_are_a_share_of_the_calls() -> None:
-    """A thousand calls of late bear two hundred retries."""
+def test_many_calls_allow_their_share() -> None:
+    """With many calls the retries are the share of them: of a thousand, two hundred."""
     budget = RetryBudget(0.2, FakeClock().monotonic)
     for _ in range(1000):
         budget.call()
-    assert taken(budget, 1000) == 200
+    assert taken(budget) == 200
 
 
-def test_what_is_past_does_not_count() -> None:
-    """Calls and retries of the period before are forgotten."""
+def test_retries_earn_no_retries() -> None:
+    """What was retried counts against the budget and not towards it."""
+    budget = RetryBudget(1.0, FakeClock().monotonic)
+    for _ in range(20):
+        budget.call()
+    assert taken(budget) == 20
+    assert taken(budget) == 0
+
+
+def test_room_comes_back_with_time() -> None:
+    """When the retries are long enough ago there is room again, and calls of long ago allow nothing."""
     clock = FakeClock()
     budget = RetryBudget(0.2, clock.monotonic)
     for _ in range(1000):
         budget.call()
-    assert taken(budget, 1000) == 200
-    clock.shift(2 * PERIOD)
-    assert taken(budget, 1000) == FLOOR
+    assert taken(budget) == 200
+    clock.shift(PERIOD * 1.2)
+    assert taken(budget) == FLOOR
 
 
-def test_the_share_is_settable() -> None:
-    """Half of the calls, if the operator wants it."""
-    budget = RetryBudget(0.5, FakeClock().monotonic)
-    for _ in range(100):
-        budget.call()
-    assert taken(budget, 1000) == 50
-
-
-@given(st.lists(st.tuples(st.sampled_from(["call", "retry"]), st.floats(0, 3)), max_size=200))
-def test_in_no_ten_seconds_are_there_more(steps: list[tuple[str, float]]) -> None:
-    """Over any ten seconds the retries are at most the floor, or the share of the calls before."""
+def test_a_failing_gateway_is_asked_a_fifth_more_and_no_more() -> None:
+    """With every call failing and always wanting a retry, minutes of traffic bring 1.2 times the calls."""
     clock = FakeClock()
     budget = RetryBudget(0.2, clock.monotonic)
+    calls = retries = 0
+    for _ in range(60 * 50):
+        calls += 1
+        budget.call()
+        retries += budget.allow() + budget.allow()
+        clock.shift(0.02)
+    assert calls * 0.15 < retries <= calls * 0.2 + FLOOR
+
+
+@given(
+    share=st.floats(0.01, 1.0),
+    steps=st.lists(
+        st.tuples(st.floats(0.0, 4.0), st.integers(0, 60), st.integers(0, 30)), min_size=1, max_size=40
+    ),
+)
+def test_the_share_holds_in_any_ten_seconds(share: float, steps: list[tuple[float, int, int]]) -> None:
+    """Retries stay within share or floor of ten seconds' calls, and none below the floor is refused."""
+    clock = FakeClock()
+    budget = RetryBudget(share, clock.monotonic)
     calls: list[float] = []
     retries: list[float] = []
-    for what, pause in steps:
-        clock.shift(pause)
+    for wait, called, wanted in steps:
+        clock.shift(wait)
         now = clock.monotonic()
-        if what == "call":
+        for _ in range(called):
             budget.call()
             calls.append(now)
-        elif budget.allow():
-            retries.append(now)
-        of_late = [at for at in retries if at > now - PERIOD]
-        assert len(of_late) <= max(FLOOR, 0.2 * len([at for at in calls if at > now - 2 * PERIOD]))
+        allowed = taken(budget, wanted)
+        retries += [now] * allowed
+        # A hair less than the period, for the clock's sums are not exact.
+        recent = sum(at > now - PERIOD + 1e-6 for at in retries)
+        if allowed:
+            assert recent <= max(FLOOR, share * sum(at > now - PERIOD for at in calls))
+        if allowed < wanted:
+            assert sum(at > now - PERIOD / 0.9 - 1e-6 for at in retries) >= FLOOR

@@ -1,146 +1,303 @@
-"""The bulkhead: so many at once, a short queue in order, and no place ever lost."""
+"""The bulkhead: how many calls are under way at once, who waits, and who is turned away."""
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from proxy.bulkhead import Bulkhead
-from proxy.call import Answer, Call, FailureKind, SourceFailed
-from tests.clocks import FakeClock, settle
+from proxy.bulkhead import PATIENCE, Bulkhead
+from proxy.call import Answer, Call, FailureKind, SourceFailed, Subject
+from proxy.login import GatewayLogin
+from proxy.settings import GatewaySettings
+from proxy.upstream import gateway_session
+from tests.clocks import FakeClock, settle, until
+from tests.gateway_fakes import Bench, Hang, http
+from tests.origins import PATIENCE as TEST_PATIENCE
+from tests.origins import Reader, Writer, raw_origin, read_message
 from tests.tables import a_call, a_route
 
-CALL = replace(a_call(a_route(), {"id": "1_abc"}), deadline=1000.0)
+LONG = 60.0
+"""Patience of calls that a test lets in or cancels itself."""
+CALL = a_call(a_route(), {"id": "1"})
 
 
 @dataclass
-class Slow:
-    """A source that answers when it is let, and counts who is inside."""
+class Doors:
+    """A source whose calls each stay until their door is opened; it counts who is inside."""
 
+    doors: dict[str, asyncio.Event] = field(default_factory=dict)
+    entered: list[str] = field(default_factory=list)
     inside: int = 0
     most: int = 0
-    order: list[str] = field(default_factory=list)
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     async def __call__(self, call: Call) -> Answer:
-        """Wait at the gate."""
+        """Stay until the call's door opens."""
+        self.entered.append(call.request_id)
         self.inside += 1
         self.most = max(self.most, self.inside)
-        self.order.append(call.request_id)
         try:
-            await self.gate.acquire()
+            await self.doors.setdefault(call.request_id, asyncio.Event()).wait()
         finally:
             self.inside -= 1
-        return Answer(200, b"{}", "gateway")
+        return Answer(200, call.request_id.encode(), "gateway")
+
+    def open(self, name: str) -> None:
+        """Let a call end."""
+        self.doors.setdefault(name, asyncio.Event()).set()
 
 
-def asking(bulkhead: Bulkhead, *names: str) -> list["asyncio.Task[Answer]"]:
-    """Begin calls of these names."""
-    return [asyncio.create_task(bulkhead(replace(CALL, request_id=name))) for name in names]
+@dataclass
+class World:
+    """A bulkhead before doors."""
+
+    limit: int
+    patience: float = LONG
+    clock: FakeClock = field(default_factory=FakeClock)
+    doors: Doors = field(default_factory=Doors)
+
+    def __post_init__(self) -> None:
+        self.bulkhead = Bulkhead(self.doors, self.limit, self.clock, self.patience)
+
+    async def ask(self, name: str, deadline: float = LONG) -> Answer:
+        """Make a call."""
+        return await self.bulkhead(replace(CALL, request_id=name, deadline=deadline))
+
+    async def start(self, *names: str) -> list["asyncio.Task[Answer]"]:
+        """Start calls, and let each come as far as it can."""
+        tasks = [asyncio.create_task(self.ask(name)) for name in names]
+        await settle()
+        return tasks
+
+    async def idle(self) -> bool:
+        """Whether every place is to be had again, and none more than there were."""
+        names = [f"idle-{number}" for number in range(self.limit + 1)]
+        before = len(self.doors.entered)
+        tasks = await self.start(*names)
+        entered = self.doors.entered[before:]
+        for name in names:
+            self.doors.open(name)
+        await asyncio.gather(*tasks, return_exceptions=True)  # the one too many may have been turned away
+        return entered == names[: self.limit]
 
 
-async def test_more_than_may_run_wait_and_more_than_may_wait_are_refused() -> None:
-    """Twenty may run and two wait; the next is told at once, without a call."""
-    slow = Slow()
-    bulkhead = Bulkhead(slow, 20, FakeClock(), patience=60.0)
-    tasks = asking(bulkhead, *(str(n) for n in range(23)))
+def kind(outcome: object) -> FailureKind:
+    """Why a call was not answered."""
+    assert isinstance(outcome, SourceFailed)
+    return outcome.failure.kind
+
+
+async def test_up_to_the_limit_calls_go_straight_through() -> None:
+    """As many calls as there are places are under way at once, and get the source's own answer."""
+    world = World(3)
+    tasks = await world.start("a", "b", "c")
+    assert world.doors.inside == 3
+    for name in "abc":
+        world.doors.open(name)
+    assert [answer.body for answer in await asyncio.gather(*tasks)] == [b"a", b"b", b"c"]
+
+
+async def test_one_more_waits_and_gets_the_next_place() -> None:
+    """A call on top of the limit enters when another has ended, and not before."""
+    world = World(2)
+    tasks = await world.start("a", "b", "c")
+    assert world.doors.entered == ["a", "b"]
+    world.doors.open("b")
     await settle()
-    assert slow.inside == 20
-    with pytest.raises(SourceFailed) as refused:
-        await tasks[22]
-    assert refused.value.failure.kind is FailureKind.OVERLOADED
-    assert refused.value.failure.retry_after == 1.0
-    for _ in range(22):
-        slow.gate.release()
-    answers = await asyncio.gather(*tasks[:22])
-    assert (len(answers), slow.most) == (22, 20)
+    assert world.doors.entered == ["a", "b", "c"]
+    world.doors.open("a")
+    world.doors.open("c")
+    await asyncio.gather(*tasks)
+    assert world.doors.most == 2
+    assert await world.idle()
 
 
-async def test_places_go_in_the_order_of_asking() -> None:
-    """Who waits longest is next."""
-    slow = Slow()
-    bulkhead = Bulkhead(slow, 20, FakeClock(), patience=60.0)
-    tasks = asking(bulkhead, *(str(n) for n in range(20)), "first", "second")
+@pytest.mark.parametrize(("limit", "queue"), [(1, 1), (9, 1), (20, 2), (100, 10)])
+async def test_the_queue_is_a_tenth_of_the_limit(limit: int, queue: int) -> None:
+    """A tenth of the limit, at least one, may wait; the next is told at once that there are too many."""
+    world = World(limit)
+    tasks = await world.start(*(str(number) for number in range(limit + queue)))
+    with pytest.raises(SourceFailed) as refusal:
+        await world.ask("one too many")
+    assert refusal.value.failure.kind is FailureKind.OVERLOADED
+    assert (refusal.value.failure.source, refusal.value.failure.retry_after) == ("gateway", 1.0)
+    assert world.doors.inside == limit
+    assert not any(task.done() for task in tasks)
+    for number in range(limit + queue):
+        world.doors.open(str(number))
+    await asyncio.gather(*tasks)
+    assert await world.idle()
+
+
+async def test_first_come_first_served() -> None:
+    """Places are given in the order of asking, and nobody who comes later overtakes the queue."""
+    world = World(30)
+    tasks = await world.start(*(f"in-{number}" for number in range(30)), "x", "y", "z")
+    world.doors.open("in-7")
+    world.doors.open("in-3")
+    tasks += await world.start("late")
+    assert world.doors.entered[30:] == ["x", "y"]
+    world.doors.open("in-5")
+    world.doors.open("in-6")
     await settle()
-    slow.gate.release()
-    await settle()
-    assert slow.order[-1] == "first"
-    slow.gate.release()
-    await settle()
-    assert slow.order[-1] == "second"
-    for _ in range(20):
-        slow.gate.release()
+    assert world.doors.entered[32:] == ["z", "late"]
+    for name in world.doors.entered:
+        world.doors.open(name)
     await asyncio.gather(*tasks)
 
 
-async def test_waiting_ends_after_a_moment() -> None:
-    """A place that does not come in time is given up, and the queue is free again."""
-    slow = Slow()
-    bulkhead = Bulkhead(slow, 1, FakeClock(), patience=0.01)
-    running, waiting = asking(bulkhead, "running", "waiting")
-    with pytest.raises(SourceFailed):
-        await waiting
-    slow.gate.release()
-    await running
-    slow.gate.release()
-    assert (await bulkhead(CALL)).status == 200
+async def test_nobody_waits_longer_than_patience() -> None:
+    """When no place comes free in time, a waiting call is told so, and its place in the queue is free."""
+    world = World(1, patience=0.01)
+    (inside,) = await world.start("a")
+    for name in ("b", "c"):
+        async with asyncio.timeout(TEST_PATIENCE):
+            with pytest.raises(SourceFailed) as refusal:
+                await world.ask(name)
+        assert refusal.value.failure.kind is FailureKind.OVERLOADED
+    world.doors.open("a")
+    await inside
+    assert world.doors.entered == ["a"]
 
 
-async def test_a_call_whose_time_is_over_does_not_wait() -> None:
-    """There is no use in a place after the deadline."""
-    slow, clock = Slow(), FakeClock()
-    bulkhead = Bulkhead(slow, 1, clock, patience=60.0)
-    (running,) = asking(bulkhead, "running")
+def test_a_viewer_does_not_notice_the_wait() -> None:
+    """Left to itself a bulkhead lets nobody wait for longer than a tenth of a second."""
+    assert Bulkhead(Doors(), 1, FakeClock()).patience == PATIENCE == 0.1
+
+
+async def test_nobody_waits_past_the_deadline() -> None:
+    """A call with less time than patience waits for that time only, and with none left not at all."""
+    world = World(1)
+    (inside,) = await world.start("a")
+    async with asyncio.timeout(TEST_PATIENCE):
+        with pytest.raises(SourceFailed):
+            await world.ask("little time", deadline=world.clock.monotonic() + 0.01)
+    world.clock.shift(5.0)
+    late = asyncio.create_task(world.ask("no time", deadline=5.0))
     await settle()
-    clock.shift(CALL.deadline)
-    with pytest.raises(SourceFailed):
-        await bulkhead(CALL)
-    slow.gate.release()
-    await running
+    assert kind(late.exception()) is FailureKind.OVERLOADED
+    world.doors.open("a")
+    await inside
 
 
-async def test_who_leaves_while_waiting_loses_no_place() -> None:
-    """A waiter that is cancelled, even as its place comes, leaves it to the next."""
-    slow = Slow()
-    bulkhead = Bulkhead(slow, 1, FakeClock(), patience=60.0)
-    running, waiting = asking(bulkhead, "running", "waiting")
-    await settle()
-    slow.gate.release()
-    await asyncio.wait({running})  # the place is on its way to who waits
-    waiting.cancel()
-    await asyncio.wait({waiting})
-    slow.gate.release()
-    async with asyncio.timeout(5):
-        assert (await bulkhead(CALL)).status == 200
+async def test_a_failing_source_gives_its_place_back() -> None:
+    """A source's failure passes through, and the place is free again."""
 
+    async def failing(_call: Call) -> Answer:
+        raise ValueError("broken")
 
-@pytest.mark.parametrize("seed", range(20))
-async def test_no_place_is_ever_lost(seed: int) -> None:
-    """After any mix of answers, failures, cancellations and refusals, as many as ever may run."""
-    dice = random.Random(seed)  # noqa: S311  (dice that a test can repeat)
-    slow = Slow()
-    bulkhead = Bulkhead(slow, 3, FakeClock(), patience=60.0)
-    tasks: list[asyncio.Task[Answer]] = []
-    for number in range(200):
-        act = dice.random()
-        if act < 0.5:
-            tasks += asking(bulkhead, str(number))
-        elif act < 0.75:
-            slow.gate.release()
-        elif tasks:
-            dice.choice(tasks).cancel()
-        for _ in range(dice.randrange(3)):
-            await asyncio.sleep(0)
-        assert slow.inside <= 3
-    for _ in range(400):
-        slow.gate.release()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    slow.gate = asyncio.Semaphore(0)
-    slow.most = 0
-    last = asking(bulkhead, "a", "b", "c")
-    await settle()
-    assert slow.inside == 3
+    bulkhead = Bulkhead(failing, 1, FakeClock())
     for _ in range(3):
-        slow.gate.release()
-    await asyncio.gather(*last)
+        with pytest.raises(ValueError, match="broken"):
+            await bulkhead(CALL)
+
+
+async def test_a_call_that_is_given_up_inside_frees_its_place() -> None:
+    """A client that leaves in the midst of its call lets the first who waits in."""
+    world = World(1)
+    first, second = await world.start("a", "b")
+    first.cancel()
+    await settle()
+    assert world.doors.entered == ["a", "b"]
+    world.doors.open("b")
+    assert (await second).body == b"b"
+    assert await world.idle()
+
+
+async def test_a_call_that_is_given_up_waiting_leaves_the_queue() -> None:
+    """A client that leaves while it waits takes no place, and makes room for another to wait."""
+    world = World(1)
+    first, second = await world.start("a", "b")
+    second.cancel()
+    await settle()
+    (third,) = await world.start("c")
+    assert not third.done()
+    world.doors.open("a")
+    world.doors.open("c")
+    await asyncio.gather(first, third)
+    assert world.doors.entered == ["a", "c"]
+    assert await world.idle()
+
+
+@pytest.mark.parametrize("order", ["left first", "given first"])
+async def test_leaving_in_the_very_moment_of_being_let_in_loses_no_place(order: str) -> None:
+    """Where a place and the wish to leave meet before the call runs again, the next one gets the place."""
+    world = World(20)
+    tasks = await world.start(*(f"in-{number}" for number in range(20)), "leaving", "next")
+    leaving = tasks[20]
+    if order == "given first":
+        world.bulkhead._give_back()
+        leaving.cancel()
+    else:
+        leaving.cancel()
+        world.bulkhead._give_back()
+    await settle()
+    assert leaving.cancelled()
+    assert world.doors.entered[20:] == ["next"]
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    # The place that was given back by hand above was none that a call had.
+    assert world.bulkhead._taken == -1
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_no_order_of_events_loses_or_invents_a_place(seed: int) -> None:
+    """Calls start, end, wait and leave at random: never too many are inside, and no place is lost."""
+    dice = random.Random(seed)  # noqa: S311  (a script, not a secret)
+    limit = dice.randint(1, 25)
+    world = World(limit, patience=dice.choice([LONG, 0.001, 0.0001]))
+    tasks: dict[str, asyncio.Task[Answer]] = {}
+    for number in range(400):
+        match dice.choice(["start", "start", "start", "end", "leave", "turn"]):
+            case "start":
+                name = str(number)
+                tasks[name] = asyncio.create_task(world.ask(name))
+            case "end" if world.doors.entered:
+                world.doors.open(dice.choice(world.doors.entered[-2 * limit :]))
+            case "leave" if tasks:
+                dice.choice(list(tasks.values())[-2 * limit :]).cancel()
+            case _:
+                await asyncio.sleep(dice.choice([0, 0, 0, 0.0002]))
+        assert world.doors.inside <= limit
+        assert len(world.bulkhead._queue) <= max(1, limit // 10)
+    for name in tasks:
+        world.doors.open(name)
+    async with asyncio.timeout(TEST_PATIENCE):
+        outcomes = await asyncio.gather(*tasks.values(), return_exceptions=True)
+    seen = Counter(type(outcome) for outcome in outcomes)
+    assert set(seen) <= {Answer, SourceFailed, asyncio.CancelledError}
+    assert seen[Answer] > 0
+    assert seen[SourceFailed] > 0
+    assert world.doors.most == limit
+    assert await world.idle()
+
+
+async def test_a_gateway_full_of_calls_keeps_no_token_from_them() -> None:
+    """While every place is taken by calls that hang, the token endpoint is asked and answers."""
+    hang = Hang()
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        origin.received.append(await read_message(reader))
+        if origin.received[-1].target == b"/api/auth/token":
+            writer.write(http(200, {"token": "t"}))
+            await writer.drain()
+            return
+        await hang(reader, writer)
+
+    limit = 120  # more than the hundred connections that a session has if it is not told otherwise
+    async with raw_origin(serve) as origin, gateway_session(GatewaySettings()) as session:
+        base = f"{origin.url.origin()}/api"
+        clock = FakeClock()
+        bulkhead = Bulkhead(Bench(base, session, clock).gateway, limit, clock, LONG)
+        route_call = a_call(a_route(group="catalog"), {"id": "1"})
+        calls = [asyncio.create_task(bulkhead(route_call)) for _ in range(limit)]
+        async with asyncio.timeout(TEST_PATIENCE):
+            await until(lambda: len(origin.received) == limit)
+            login = GatewayLogin(base, session, Subject("service", "1", "n"), TEST_PATIENCE, clock)
+            assert (await login.login()).token == "t"
+        assert not any(call.done() for call in calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)

@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 
 from proxy.call import FailureKind, Subject
 from proxy.grant import Grant, TokenEndpointFailed, TokenError, TokenRefused
-from proxy.login import MAX_ANSWER, GatewayLogin
+from proxy.login import MAX_ANSWER, GatewayLogin, TokenEndpointBusy
 from tests.clocks import FakeClock
 from tests.recordings import Recording, load
 
@@ -135,8 +135,9 @@ async def test_the_recorded_gateways_are_understood(bench: Bench, release: Recor
         (403, TokenRefused, FailureKind.STATUS),
         (404, TokenEndpointFailed, FailureKind.NO_SUCH_ROUTE),
         (405, TokenEndpointFailed, FailureKind.NO_SUCH_ROUTE),
-        (408, TokenEndpointFailed, FailureKind.STATUS),
-        (429, TokenEndpointFailed, FailureKind.STATUS),
+        (408, TokenEndpointBusy, FailureKind.STATUS),
+        (425, TokenEndpointBusy, FailureKind.STATUS),
+        (429, TokenEndpointBusy, FailureKind.STATUS),
         (500, TokenEndpointFailed, FailureKind.STATUS),
         (503, TokenEndpointFailed, FailureKind.STATUS),
         (520, TokenEndpointFailed, FailureKind.STATUS),
