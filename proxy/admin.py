@@ -7,7 +7,7 @@ name of their own. Bound elsewhere, the probes and the metrics are open; the res
 import hmac
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,6 +24,7 @@ CLIENT_LEFT: Final = 499
 OPEN_PAGES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 PAGES: Final = frozenset({*OPEN_PAGES, "/status"})
 _METHODS: Final = ("GET", "HEAD")
+_LABELS: Final = frozenset({"breakers", "cache"})
 _JSON: Final = "application/json; charset=utf-8"
 _TEXT: Final = "text/plain; charset=utf-8"
 # A Host header: the host and a port (RFC 9110 section 7.2).
@@ -93,9 +94,6 @@ _UNAUTHORIZED = _Refusal(
     "admin_unauthorized",
     {hdrs.WWW_AUTHENTICATE: 'Bearer realm="activity-proxy admin"'},
 )
-_NOT_FOUND = _Refusal(
-    404, "Not found", f"There is no such page; there are {', '.join(sorted(PAGES))}", "not_found"
-)
 _CRASHED = _Refusal(
     500, "Internal server error", "The page could not be made; the log says why", "internal_error"
 )
@@ -108,13 +106,25 @@ _WRONG_METHOD = _Refusal(
 )
 
 
+_ACTION_METHOD = _Refusal(
+    405, "Method not allowed", "This is done by POST", "method_not_allowed", {hdrs.ALLOW: "POST"}
+)
+_FOREIGN = _Refusal(
+    403, "Forbidden", "A page of another site asked for this; nothing was done", "foreign_origin"
+)
+
+Action = Callable[[], Awaitable[Mapping[str, object]]]
+"""Does something for the operator and tells what is so now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Admin:
     """Handles every request to the admin listener.
 
-    `ready` is false while the sidecar starts or stops, and does not depend on the gateway, or one
-    outage would empty the whole service. `exposition` takes an `Accept` header and gives the metrics and
-    their content type. `loopback` says where the listener is bound; `admin_token` is empty for none.
+    `ready` is false while the sidecar starts or stops, and does not depend on the gateway, or one outage
+    would empty the whole service. `exposition` takes an `Accept` header and gives the metrics and their
+    content type. `actions` are what a POST to a path does. `loopback` says where the listener is bound;
+    `admin_token` is empty for none.
     """
 
     ready: Callable[[], bool]
@@ -124,6 +134,7 @@ class Admin:
     clock: Clock
     observe: Observe
     admin_token: str = field(default="", repr=False)
+    actions: Mapping[str, Action] = field(default_factory=dict)
     make_id: Callable[[], str] = field(default=lambda: uuid4().hex)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -133,7 +144,7 @@ class Admin:
         status, sent = CLIENT_LEFT, 0
         self.observe(RequestStarted("admin"))
         try:
-            reply = self._reply(request, request_id)
+            reply = await self._reply(request, request_id)
             response = web.Response(
                 status=reply.status,
                 body=reply.body,
@@ -154,7 +165,7 @@ class Admin:
             self.observe(
                 RequestEnded(
                     listener="admin",
-                    route=request.path[1:] if request.path in PAGES else "other",
+                    route=self._label(request.path),
                     method=request.method,
                     status=status,
                     source="admin",
@@ -167,10 +178,18 @@ class Admin:
             )
         return response
 
-    def _reply(self, request: web.BaseRequest, request_id: str) -> _Reply:
+    def _label(self, path: str) -> str:
+        if path in PAGES:
+            return path[1:]
+        name = path[1:].partition("/")[0]
+        return name if path in self.actions and name in _LABELS else "other"
+
+    async def _reply(self, request: web.BaseRequest, request_id: str) -> _Reply:
         refusal = self._refusal(request)
         if refusal is None:
             try:
+                if request.path in self.actions:
+                    return _json(await self.actions[request.path]())
                 return self._page(request)
             except Exception as error:  # noqa: BLE001  (a defect; the last place that can answer)
                 self.observe(Crashed(request_id, error))
@@ -189,8 +208,7 @@ class Admin:
             case "/metrics":
                 accept = ",".join(request.headers.getall(hdrs.ACCEPT, []))
                 return _Reply(200, *self.exposition(accept))
-        options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-        return _Reply(200, orjson.dumps(self.status(), default=_plain, option=options), _JSON)
+        return _json(self.status())
 
     def _refusal(self, request: web.BaseRequest) -> _Refusal | None:
         if request.path not in OPEN_PAGES:
@@ -199,9 +217,25 @@ class Admin:
             denied = check(request)
             if denied is not None:
                 return denied
+            if request.path in self.actions:
+                return self._refused_action(request)
             if request.path not in PAGES:
-                return _NOT_FOUND
+                return self._not_found()
         return None if request.method in _METHODS else _WRONG_METHOD
+
+    def _refused_action(self, request: web.BaseRequest) -> _Refusal | None:
+        """Turn away what is no POST, and what a page of another site sent by its visitor's browser."""
+        if request.method != "POST":
+            return _ACTION_METHOD
+        origin = request.headers.get(hdrs.ORIGIN)
+        own = origin is None or origin.partition("://")[2] == request.headers.get(hdrs.HOST, "")
+        if not own or request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+            return _FOREIGN
+        return None
+
+    def _not_found(self) -> _Refusal:
+        known = ", ".join([*sorted(PAGES), *(f"POST {path}" for path in sorted(self.actions))])
+        return _Refusal(404, "Not found", f"There is no such page; there are {known}", "not_found")
 
     def _denied_on_loopback(self, request: web.BaseRequest) -> _Refusal | None:
         # A page whose name was pointed at 127.0.0.1 (DNS rebinding) still says its own name here.
@@ -217,6 +251,11 @@ class Admin:
             token.strip().encode("utf-8", "surrogateescape"), self.admin_token.encode()
         )
         return None if right and scheme.lower() == "bearer" else _UNAUTHORIZED
+
+
+def _json(content: Mapping[str, object]) -> _Reply:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    return _Reply(200, orjson.dumps(content, default=_plain, option=options), _JSON)
 
 
 def _plain(value: object) -> object:
