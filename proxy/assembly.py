@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
@@ -31,7 +30,7 @@ from proxy.logs import EventLog
 from proxy.metrics import Metrics
 from proxy.passthrough import PassThrough, activity_session
 from proxy.paths import PathIndex
-from proxy.server import origin_form, public_server
+from proxy.server import HttpServer, origin_form, public_server
 from proxy.settings import Settings
 from proxy.store import Store
 from proxy.tokens import TokenKeeper
@@ -70,7 +69,7 @@ async def assemble(
     clock: Clock,
     random: Callable[[], float],
     resources: AsyncExitStack,
-) -> tuple[web.Server, Parts]:
+) -> tuple[HttpServer, Parts]:
     """Build all stages, and the public server before them.
 
     What has to be closed or cancelled at the end is left with `resources`.
@@ -129,5 +128,7 @@ async def assemble(
         header_limit=settings.limits.header,
         new_request_id=lambda: uuid4().hex,
         logger=logging.getLogger(__name__),
+        clock=clock,
+        observe=shop.observe,
     )
     return public, parts

@@ -7,6 +7,7 @@ so that `check` does not wait for what `run` wants.
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -100,21 +101,23 @@ def _configuration(path: Path, listen: str | None = None, admin: str | None = No
 
 
 def _run(options: argparse.Namespace) -> int:
+    _stop_while_starting()
     configuration = _configuration(options.config, options.listen, options.admin)
     if configuration is None:
         return BAD_USAGE
     from proxy.run import serve
 
-    return _with_logs(serve(configuration, _say))
+    return _with_logs(serve(configuration, _say, _say_error))
 
 
 def _demo(options: argparse.Namespace) -> int:
+    _stop_while_starting()
     from proxy.configuration import ConfigurationError
     from proxy.demo import demonstrate
 
     try:
         return _with_logs(
-            demonstrate(_say, manner=options.manner, listen=options.listen, admin=options.admin)
+            demonstrate(_say, _say_error, manner=options.manner, listen=options.listen, admin=options.admin)
         )
     except ConfigurationError as error:
         _say_error(str(error))
@@ -174,6 +177,12 @@ def _health(options: argparse.Namespace) -> int:
         _say_error(f"activity-proxy: {problem}")
         return FAILED
     return OK
+
+
+def _stop_while_starting() -> None:
+    """Heed a stop signal before the loop does: the first process of a container has no default for it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda _number, _frame: sys.exit(OK))
 
 
 def _with_logs(running: Coroutine[Any, Any, int]) -> int:

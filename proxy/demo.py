@@ -1,10 +1,8 @@
 """The sidecar between a sandbox Activity server and a sandbox gateway, to look at in a browser."""
 
-from collections.abc import Callable
-
 from proxy.configuration import load
 from proxy.lookup import carried_directory
-from proxy.run import serve
+from proxy.run import Say, serve
 from proxy.sandbox import Sandbox
 from proxy.sandbox_releases import GatewayManner
 
@@ -14,7 +12,8 @@ PARTNER_ID = "5896392"
 
 
 async def demonstrate(
-    say: Callable[[str], object],
+    say: Say,
+    complain: Say,
     *,
     manner: GatewayManner = "newer",
     listen: str | None = None,
@@ -34,5 +33,5 @@ async def demonstrate(
             admin=admin or ADMIN,
         )
         return await serve(
-            configuration, say, then="Open http://{public}/ in a browser; Ctrl-C stops the demo."
+            configuration, say, complain, then="Open http://{public}/ in a browser; Ctrl-C stops the demo."
         )

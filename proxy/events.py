@@ -148,12 +148,29 @@ class TokenAcquired:
 
 
 @dataclass(frozen=True, slots=True)
+class FixedTokenRefused:
+    """The token of the configuration is of no use, and one is got by logging in instead."""
+
+    subject: SubjectKind
+    reason: Literal["refused", "expired"] = "refused"
+
+
+@dataclass(frozen=True, slots=True)
 class DialectChosen:
     """`auto` settled which route table a route is taken from, and why."""
 
     route: str
     dialect: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LifeCycle:
+    """The sidecar begins to stop, with so many requests and WebSockets open, or has stopped."""
+
+    phase: Literal["stopping", "stopped"]
+    requests: int = 0
+    websockets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +196,10 @@ Event = (
     | SnapshotIgnored
     | TokenRequested
     | TokenAcquired
+    | FixedTokenRefused
     | DialectChosen
     | Crashed
+    | LifeCycle
 )
 
 Observe = Callable[[Event], None]

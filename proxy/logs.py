@@ -17,6 +17,8 @@ from proxy.events import (
     Crashed,
     DialectChosen,
     Event,
+    FixedTokenRefused,
+    LifeCycle,
     RequestEnded,
     RetryScheduled,
     RetrySuppressed,
@@ -40,6 +42,11 @@ ACCESS: Final = "activity_proxy.access"
 EVENTS: Final = "activity_proxy"
 
 Fields = Mapping[str, object]
+
+_USELESS: Final[Mapping[str, str]] = {
+    "refused": "the gateway refuses the configured token; logging in instead",
+    "expired": "the configured token is over; logging in instead",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,8 @@ def _trouble(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each even
         case TokenRequested(subject, outcome) if outcome not in {"login", "refresh"}:
             fields = {"subject": subject, "outcome": outcome}
             return _Line(logging.WARNING, "no token", fields, ("token", subject, outcome))
+        case FixedTokenRefused(subject, reason):
+            return _Line(logging.WARNING, _USELESS[reason], {"subject": subject})
         case BreakerChanged(breaker, from_state, to_state):
             level = logging.WARNING if to_state in {"open", "forced_open"} else logging.INFO
             fields = {"breaker": breaker, "from": from_state, "to": to_state}
@@ -159,6 +168,8 @@ def _news(event: Event) -> _Line | None:
         case DialectChosen(route, dialect, why):
             fields = {"route": route, "dialect": dialect, "why": why}
             return _Line(logging.INFO, "dialect chosen", fields)
+        case LifeCycle(phase, requests, websockets):
+            return _Line(logging.INFO, phase, {"requests": requests, "websockets": websockets})
         case RetryScheduled(route, reason, delay):
             fields = {"route": route, "reason": reason, "delay_ms": milliseconds(delay)}
             return _Line(logging.DEBUG, "retry", fields)

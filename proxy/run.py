@@ -10,24 +10,28 @@ from proxy.configuration import Configuration
 from proxy.server import c_parser_in_use
 from proxy.sidecar import Sidecar
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# There is no reload yet, so a hang-up is an end like the others.
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+Say = Callable[[str], object]
 
 
-async def serve(configuration: Configuration, say: Callable[[str], object], *, then: str = "") -> int:
-    """Run the sidecar until SIGTERM or SIGINT; a second one stops it at once.
+async def serve(configuration: Configuration, say: Say, complain: Say, *, then: str = "") -> int:
+    """Run the sidecar until SIGTERM, SIGINT or SIGHUP; a second one stops it at once.
 
-    `say` is told when it is ready, and `then`, with `{public}` for the address. Returns the exit status.
+    `say` is told when it is ready, and `then`, with `{public}` for the address; `complain` what keeps it from
+    running. Returns the exit status.
     """
     if not c_parser_in_use():
-        say("activity-proxy: aiohttp runs without its C parser, which is not safe for a proxy")
+        complain("activity-proxy: aiohttp runs without its C parser, which is not safe for a proxy")
         return 1
     sidecar = Sidecar(configuration)
-    try:
-        await sidecar.start()
-    except OSError as error:
-        say(f"activity-proxy: {error.strerror or error}")
-        return 1
     async with stop_signals() as asked:
+        try:
+            await sidecar.start()
+        except OSError as error:
+            complain(f"activity-proxy: {error.strerror or error}")
+            return 1
         say(ready_line(sidecar))
         if then:
             say(then.format(public=sidecar.listen))
@@ -35,11 +39,13 @@ async def serve(configuration: Configuration, say: Callable[[str], object], *, t
         stopping = asyncio.create_task(sidecar.stop())
         again = asyncio.create_task(asked.get())
         await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done():
+        again.cancel()
+        if stopping.done():
+            await stopping
+        else:
             stopping.cancel()
             await asyncio.wait({stopping})
             await sidecar.stop(at_once=True)
-        again.cancel()
     return 0
 
 
@@ -48,7 +54,8 @@ def ready_line(sidecar: Sidecar) -> str:
     settings = sidecar.configuration.settings
     return (
         f"activity-proxy {__version__} is ready: {sidecar.listen} in front of {settings.activity.url}, "
-        f"gateway {settings.gateway.url} (mode {settings.mode}), admin {sidecar.admin}"
+        f"gateway {settings.gateway.url} ({settings.environment}, mode {settings.mode}), "
+        f"admin {sidecar.admin}"
     )
 
 

@@ -1,24 +1,36 @@
-"""The public listener's HTTP server: aiohttp's low-level one, without its manners.
+"""The listeners' HTTP server: aiohttp's low-level one, without its manners.
 
 Malformed requests get a short JSON error that echoes nothing of them, and one log line without a byte of
 them; no answer says what software made it.
 """
 
+import asyncio
 import logging
 from asyncio import Task
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal, cast
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import SERVER_SOFTWARE, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 
+from proxy.clock import Clock
 from proxy.errors import MalformedBody, error_body
+from proxy.events import Observe, RequestEnded, RequestStarted
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 NewRequestId = Callable[[], str]
+ListenerName = Literal["public", "admin"]
 
+AT_ONCE = 0.01
+"""Seconds that aiohttp waits, twice, before it cuts a connection; to it no time is time without end."""
+CUTTING = 0.5
+"""Seconds, at most, that cancelled handlers have to clean up in."""
+CLIENT_LEFT = 499
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
@@ -57,8 +69,11 @@ def public_server(
     header_limit: int,
     new_request_id: NewRequestId,
     logger: logging.Logger,
+    clock: Clock,
+    observe: Observe,
+    listener: ListenerName = "public",
     keepalive_timeout: float = 75.0,
-) -> web.Server:
+) -> "HttpServer":
     """Return the server for `loop.create_server`; it answers what is HTTP/1.x with `handler`.
 
     A handler is cancelled when its client leaves. `Expect: 100-continue` is answered before it is called.
@@ -68,9 +83,13 @@ def public_server(
         header_limit: Bytes that the request line, or one header field, may have.
         new_request_id: Makes the id of an error that is answered without the handler.
         logger: Gets one line for each malformed request.
+        clock: Times the refusals.
+        observe: Told of the requests that are refused without the handler; the handler tells of its own.
+        listener: What the events call this listener.
         keepalive_timeout: Seconds that an idle connection is kept, longer than those before us keep it.
     """
-    return _Server(handler, header_limit, new_request_id, logger, keepalive_timeout)
+    refuse = _Refuse(listener, new_request_id, clock, observe)
+    return HttpServer(handler, header_limit, refuse, logger, keepalive_timeout)
 
 
 def c_parser_in_use() -> bool:
@@ -102,18 +121,55 @@ def origin_form(raw_path: str, host: str | None = None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Refuse:
+    """Answers a request that never gets to the handler, and tells of it as the handler would."""
+
+    listener: ListenerName
+    new_request_id: NewRequestId
+    clock: Clock
+    observe: Observe
+
+    async def __call__(self, request: web.BaseRequest, refusal: _Refusal, target: str) -> web.StreamResponse:
+        start = self.clock.monotonic()
+        request_id = self.new_request_id()
+        response = refusal.response(request_id)
+        status, sent = CLIENT_LEFT, 0
+        self.observe(RequestStarted(self.listener))
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+            status, sent = refusal.status, response.content_length or 0
+        finally:
+            self.observe(
+                RequestEnded(
+                    listener=self.listener,
+                    route="none",
+                    method=request.method,
+                    status=status,
+                    source="error",
+                    seconds=self.clock.monotonic() - start,
+                    request_id=request_id,
+                    target=target,
+                    client=request.remote or "",
+                    bytes_sent=sent,
+                )
+            )
+        return response
+
+
+@dataclass(frozen=True, slots=True)
 class _Admission:
     """Turns away what the proxy could not pass on faithfully, and answers `Expect`."""
 
     handler: Handler
-    new_request_id: NewRequestId
+    refuse: _Refuse
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         if not HttpVersion10 <= request.version <= HttpVersion11:
-            return _VERSION.response(self.new_request_id())
+            return await self.refuse(request, _VERSION, request.raw_path)
         headers = request.headers
         if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
-            return _CODING.response(self.new_request_id())
+            return await self.refuse(request, _CODING, request.raw_path)
         if headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # the answer proper has not begun
@@ -121,15 +177,44 @@ class _Admission:
 
 
 class _Request(web.BaseRequest):
+    @property
+    def keep_alive(self) -> bool:
+        return super().keep_alive and not cast("_Connection", self.protocol).server.stopping
+
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         if response.headers.get("Server") == SERVER_SOFTWARE:
             del response.headers["Server"]
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("new_request_id",)
+    __slots__ = ("server",)
 
-    new_request_id: NewRequestId
+    server: "HttpServer"
+
+    def close_idle(self) -> None:
+        """Close, unless there is a request under way."""
+        if self._waiter is not None:
+            self.force_close()
+
+    async def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: Handler
+    ) -> tuple[web.StreamResponse, bool]:
+        self.server.begin()
+        try:
+            response, reset = await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self.server.end()
+        if self.server.stopping:
+            response.force_close()  # its head may have gone out before
+        return response, reset
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Handler:
+        async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+            self.log_exception("malformed request", exc_info=err_info.exc)
+            # What target it has, nobody knows.
+            return await self.server.refuse(request, _refusal(err_info.status, err_info.exc), "")
+
+        return refuse
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -149,7 +234,7 @@ class _Connection(web.RequestHandler):
         self.log_exception("request from %s failed", request.remote, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun, so that no other can be given")
-        return _refusal(status, exc).response(self.new_request_id())
+        return _refusal(status, exc).response(self.server.refuse.new_request_id())
 
     def log_exception(self, *args: object, **kw: object) -> None:
         error = kw.get("exc_info")
@@ -168,24 +253,62 @@ def _refusal(status: int, exc: BaseException | None) -> _Refusal:
     return _TIMEOUT if status == 504 else _FAILED
 
 
-class _Server(web.Server):
+class HttpServer(web.Server):
+    """A server for `loop.create_server`, which `public_server` makes.
+
+    While `stopping`, every answer ends its connection.
+    """
+
     def __init__(
         self,
         handler: Handler,
         header_limit: int,
-        new_request_id: NewRequestId,
+        refuse: _Refuse,
         logger: logging.Logger,
         keepalive_timeout: float,
     ) -> None:
         super().__init__(
-            _Admission(handler, new_request_id), request_factory=self._request, handler_cancellation=True
+            _Admission(handler, refuse), request_factory=self._request, handler_cancellation=True
         )
+        self.refuse = refuse
+        self.stopping = False
+        self.running = 0
+        """Requests under way, WebSockets included."""
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._header_limit = header_limit
-        self._new_request_id = new_request_id
         self._logger = logger
         self._keepalive_timeout = keepalive_timeout
 
+    def begin(self) -> None:
+        """Count a request that is under way from now on."""
+        self.running += 1
+        self._idle.clear()
+
+    def end(self) -> None:
+        """Count a request that is under way no more."""
+        self.running -= 1
+        if not self.running:
+            self._idle.set()
+
+    def close_idle(self) -> None:
+        """Close the connections on which no request is under way."""
+        for connection in self.connections:
+            cast("_Connection", connection).close_idle()
+
+    async def idle(self, patience: float) -> None:
+        """Wait until no request is under way, but no longer than `patience` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._idle.wait()
+
+    async def cut(self) -> None:
+        """Close all connections, whatever is under way, and wait until their handlers have ended."""
+        await self.shutdown(AT_ONCE)
+        await self.idle(CUTTING)
+
     def __call__(self) -> web.RequestHandler:
+        """Return the protocol of a new connection."""
         # Unlike aiohttp's own, this does not fall back to defaults when a setting is wrong.
         connection = _Connection(
             self,
@@ -198,7 +321,7 @@ class _Server(web.Server):
             max_field_size=self._header_limit,
             read_bufsize=65536,
         )
-        connection.new_request_id = self._new_request_id
+        connection.server = self
         return connection
 
     def _request(

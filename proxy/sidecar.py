@@ -1,6 +1,7 @@
 """The running sidecar: two listeners and all that is behind them, from start to stop."""
 
 import asyncio
+import logging
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -8,14 +9,16 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict
 from types import TracebackType
 from typing import Self
-
-from aiohttp import web
+from uuid import uuid4
 
 from proxy import __version__
 from proxy.admin import Admin
 from proxy.assembly import Parts, assemble
 from proxy.clock import Clock, SystemClock
 from proxy.configuration import Configuration
+from proxy.events import LifeCycle
+from proxy.operations import operations
+from proxy.server import HttpServer, public_server
 from proxy.template import iso_time
 from proxy.units import HostPort
 
@@ -23,7 +26,8 @@ DRAIN = 1.0
 """Seconds between being no longer ready and no longer listening, for load balancers to notice."""
 GRACE = 25.0
 """Seconds that running requests have to end in."""
-AT_ONCE = 0.01
+ADMIN_HEADER = 16 * 1024
+"""Bytes of one header line that the admin listener takes."""
 GOING_AWAY = 1001
 
 
@@ -52,7 +56,7 @@ class Sidecar:
         self._grace = grace
         self._started_at = 0.0
         self._resources = AsyncExitStack()
-        self._servers: list[tuple[web.Server, asyncio.Server]] = []
+        self._servers: list[tuple[HttpServer, asyncio.Server]] = []
         self._parts: Parts | None = None
 
     async def __aenter__(self) -> Self:
@@ -80,9 +84,7 @@ class Sidecar:
                 self.configuration, clock=self._clock, random=self._chance, resources=self._resources
             )
             self.listen = await self._serve(public, settings.listen)
-            self.admin = await self._serve(
-                web.Server(self._admin(self._parts), access_log=None), settings.admin
-            )
+            self.admin = await self._serve(self._admin_server(self._parts), settings.admin)
         except BaseException:
             await self._end(0.0)
             raise
@@ -91,27 +93,37 @@ class Sidecar:
     async def stop(self, *, at_once: bool = False) -> None:
         """Stop: no longer ready, then no longer listening, then what runs ends or is cut off.
 
-        Idle connections are closed, and busy ones after the answer that they wait for. WebSockets get a
-        close frame with 1001. Stopping once more does nothing.
+        From the beginning on every answer ends its connection. All that is still open when listening ends has
+        `grace` together: requests to be answered, WebSockets to answer a close frame with 1001. Stopping once
+        more does nothing.
         """
         self.ready = False
+        if self._servers and self._parts is not None:
+            running = sum(server.running for server, _ in self._servers)
+            self._parts.observe(LifeCycle("stopping", running, len(self._parts.tunnels)))
+        for server, _ in self._servers:
+            server.stopping = True
         if not at_once and self._servers:
             await self._clock.sleep(self._drain)
         await self._end(0.0 if at_once else self._grace)
 
     async def _end(self, grace: float) -> None:
-        servers, self._servers = self._servers, []
-        for connections, listening in servers:
+        for server, listening in self._servers:
             listening.close()
-            connections.pre_shutdown()
+            server.close_idle()
+        waits = [server.idle(grace) for server, _ in self._servers]
         if self._parts is not None:
-            await self._parts.tunnels.close(GOING_AWAY, grace)
-        for connections, _ in servers:
-            # To aiohttp no time is time without end.
-            await connections.shutdown(max(grace, AT_ONCE))
+            waits.append(self._parts.tunnels.close(GOING_AWAY, grace))
+        await asyncio.gather(*waits)
+        for server, _ in self._servers:
+            await server.cut()
+        stopped = bool(self._servers)
+        self._servers.clear()
         await self._resources.aclose()
+        if stopped and self._parts is not None:
+            self._parts.observe(LifeCycle("stopped"))
 
-    async def _serve(self, server: web.Server, where: HostPort) -> HostPort:
+    async def _serve(self, server: HttpServer, where: HostPort) -> HostPort:
         loop = asyncio.get_running_loop()
         try:
             listening = await loop.create_server(
@@ -123,9 +135,9 @@ class Sidecar:
         self._servers.append((server, listening))
         return HostPort(where.host, listening.sockets[0].getsockname()[1])
 
-    def _admin(self, parts: Parts) -> Admin:
+    def _admin_server(self, parts: Parts) -> HttpServer:
         settings = self.configuration.settings
-        return Admin(
+        handler = Admin(
             ready=lambda: self.ready,
             exposition=parts.metrics.exposition,
             status=self.status,
@@ -133,6 +145,16 @@ class Sidecar:
             clock=self._clock,
             observe=parts.observe,
             admin_token=settings.admin_token.get_secret_value(),
+            actions=operations(parts.breakers, parts.purge),
+        )
+        return public_server(
+            handler,
+            header_limit=ADMIN_HEADER,
+            new_request_id=lambda: uuid4().hex,
+            logger=logging.getLogger(__name__),
+            clock=self._clock,
+            observe=parts.observe,
+            listener="admin",
         )
 
     def status(self) -> Mapping[str, object]:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from aiohttp import ClientSession, web
 from yarl import URL
 
+from proxy.clock import SystemClock
 from proxy.errors import ActivityAway, MalformedBody
+from proxy.events import Observe
 from proxy.headers import Network
 from proxy.passthrough import PassThrough, activity_session
-from proxy.server import Handler, origin_form, public_server
+from proxy.server import Handler, HttpServer, origin_form, public_server
 from proxy.tunnel import Tunnels
 
 PATIENCE = 15.0
@@ -150,7 +152,7 @@ class Proxy:
     """A pass-through behind the real public server. `outcomes` are what the handler came to."""
 
     port: int
-    server: web.Server
+    server: HttpServer
     session: ClientSession
     tunnels: Tunnels
     outcomes: list[web.StreamResponse | BaseException] = field(default_factory=list)
@@ -158,14 +160,20 @@ class Proxy:
 
 @asynccontextmanager
 async def serving(
-    handler: Handler, *, header_limit: int = 16384, logger: logging.Logger | None = None
-) -> AsyncIterator[tuple[int, web.Server]]:
+    handler: Handler,
+    *,
+    header_limit: int = 16384,
+    logger: logging.Logger | None = None,
+    observe: Observe = lambda _: None,
+) -> AsyncIterator[tuple[int, HttpServer]]:
     """Run a public server, whose errors all have the id `made`."""
     server = public_server(
         handler,
         header_limit=header_limit,
         new_request_id=lambda: "made",
         logger=logger or logging.getLogger("tests"),
+        clock=SystemClock(),
+        observe=observe,
     )
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     try:

@@ -20,6 +20,8 @@ from proxy.events import (
     Crashed,
     DialectChosen,
     Event,
+    FixedTokenRefused,
+    LifeCycle,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -56,6 +58,7 @@ def happenings() -> Iterator[Event]:
         yield RequestStarted("public")
         yield RequestEnded("public", route, "GET", status, source, 0.1, "r", "/", "c", 1)
     yield AttemptEnded("video", "ok", 0.1)
+    yield LifeCycle("stopping", 1, 1)
     yield RetryScheduled("video", "timeout", 0.1)
     for reason in get_args(get_type_hints(RetrySuppressed)["reason"]):
         yield RetrySuppressed("video", reason)
@@ -66,6 +69,7 @@ def happenings() -> Iterator[Event]:
     yield BreakerRejected("catalog")
     yield TokenRequested("service", "login")
     yield TokenAcquired("service", 1_795_398_789.0)
+    yield FixedTokenRefused("service")
     yield StoreTroubled("slow")
     yield SnapshotIgnored("damaged")
     yield SourceFailedEvent("video", failure, "r")

@@ -65,7 +65,7 @@ def addresses(ready: str) -> tuple[str, str]:
     return words[words.index("ready:") + 1], words[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_run_says_that_it_is_ready_and_stops_as_asked(tmp_path: Path, number: signal.Signals) -> None:
     """One line when ready, answers, and exit status 0 after the signal."""
     with started("run", "-c", configuration(tmp_path)) as process:
@@ -80,6 +80,28 @@ def test_run_says_that_it_is_ready_and_stops_as_asked(tmp_path: Path, number: si
     assert (process.returncode, rest) == (0, "")
     access = [json.loads(entry) for entry in log.splitlines() if '"route":"video"' in entry]
     assert [(entry["status"], entry["source"]) for entry in access] == [(200, "canned")]
+
+
+def test_a_signal_while_it_starts_ends_it_with_0(tmp_path: Path) -> None:
+    """An order to stop is heeded from the first moment on, or a container would outlive it."""
+    path = configuration(tmp_path)
+    for _ in range(3):
+        with started("run", "-c", path) as process:
+            while b"proxy" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+                pass
+            while "0000000000004001" not in caught(process.pid) and process.poll() is None:
+                pass
+            process.terminate()
+            said, log = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, "Traceback" in log) == (0, False), said + log
+
+
+def caught(pid: int) -> str:
+    """The signals that a process catches, as the system writes them."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigCgt"))
+    # SIGTERM and SIGHUP: bits 14 and 0.
+    return "0000000000004001" if int(mask, 16) & 0x4001 == 0x4001 else mask
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
@@ -128,9 +150,9 @@ def test_an_address_in_use_is_told_and_ends_with_1(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with started("run", "-c", path, "--listen", address) as process:
             said, log = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1
-    assert f"cannot listen at {address}" in said + log
-    assert "Traceback" not in said + log
+    assert (process.returncode, said) == (1, "")
+    assert f"cannot listen at {address}" in log
+    assert "Traceback" not in log
 
 
 def test_health_asks_a_running_sidecar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientConnectionError, ClientSession, WSMsgType
 
+from proxy.events import Event, LifeCycle
+from proxy.sandbox import Sandbox
 from proxy.sandbox_faults import Fault, Faults
 from proxy.sidecar import Sidecar
+from proxy.workshop import Observers
 from tests.clocks import settle, until
 from tests.running import SEVEN, configured, watched, watching
 
@@ -188,3 +191,67 @@ async def test_an_absolute_target_must_name_the_host_it_is_sent_to(
         assert (await reader.readline()).split()[1] == status
         writer.close()
         await writer.wait_closed()
+
+
+async def test_what_never_ends_has_the_grace_once_and_together(tmp_path: Path) -> None:
+    """An endless event stream and a WebSocket that answers no close frame hold a stop up for one grace."""
+    async with Sandbox(event_interval=0.01) as sandbox:
+        configuration = configured(tmp_path, activity=sandbox.activity_url, gateway=sandbox.gateway_url)
+        async with (
+            watched(configuration, grace=0.5) as (sidecar, viewer),
+            viewer.session.get(f"{viewer.base}/events?count=1000000") as stream,
+            viewer.session.ws_connect(f"{viewer.base}/ws", autoclose=False) as client,
+        ):
+            await stream.content.readline()
+            begun = asyncio.get_running_loop().time()
+            await sidecar.stop()
+            assert asyncio.get_running_loop().time() - begun < 4 * 0.5
+            stream.close()
+            await client.close()
+
+
+@pytest.mark.parametrize("target", ["/api/kaltura/video/1_abc", "/api/health"])
+async def test_answers_end_their_connections_while_it_stops(tmp_path: Path, target: str) -> None:
+    """From the order to stop on, no client is led to send its next request into a closed connection."""
+    async with Sandbox() as sandbox:
+        configuration = configured(tmp_path, activity=sandbox.activity_url, gateway=sandbox.gateway_url)
+        async with watched(configuration, drain=60.0) as (sidecar, viewer):
+            async with viewer.session.get(viewer.base + target) as before:
+                await before.read()
+            stopping = asyncio.create_task(sidecar.stop())
+            await settle()
+            async with viewer.session.get(viewer.base + target) as during:
+                await during.read()
+            stopping.cancel()
+            await asyncio.wait({stopping})
+            await sidecar.stop(at_once=True)
+    assert before.headers.get("Connection", "keep-alive") == "keep-alive"
+    assert during.headers["Connection"] == "close"
+
+
+async def test_refused_requests_are_counted_on_both_listeners(tmp_path: Path) -> None:
+    """What is no HTTP gets an error that says nothing of the software, and shows in the metrics."""
+    async with watched(configured(tmp_path, "mode: offline")) as (sidecar, _):
+        for where in (sidecar.listen, sidecar.admin):
+            reader, writer = await asyncio.open_connection(where.host, where.port)
+            writer.write(b"this is no request\r\n\r\n")
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.0 400")
+            assert b"aiohttp" not in answer
+            assert b"this is" not in answer
+            writer.close()
+            await writer.wait_closed()
+        metrics = (await admin(sidecar, "/metrics"))[1]
+    refused = [line for line in metrics.splitlines() if 'route="none",source="error",status="400"' in line]
+    assert sum(float(line.split()[-1]) for line in refused if "requests_total" in line) == 2
+
+
+async def test_the_stop_is_logged(tmp_path: Path) -> None:
+    """An operator sees when a stop begins, what is open then, and when it is over."""
+    events: list[Event] = []
+    async with watched(configured(tmp_path, "mode: offline")) as (sidecar, _):
+        observe = sidecar.parts.observe
+        assert isinstance(observe, Observers)
+        observe.listeners.append(events.append)
+        await sidecar.stop()
+    assert [event.phase for event in events if isinstance(event, LifeCycle)] == ["stopping", "stopped"]
