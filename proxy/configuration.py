@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxy.diagnosis import read_model
+from proxy.diagnosis import dotted, read_model
 from proxy.lookup import Files, carried_directory, read
 from proxy.mocks import load_mocks
 from proxy.nodes import Mark, Problem, Scalar, Table, overlay, written_at
@@ -13,6 +13,7 @@ from proxy.settings import Settings
 from proxy.substitution import Substitution
 from proxy.tables import load_tables
 from proxy.template import JsonTemplate
+from proxy.units import is_loopback, url_host
 
 _MAX_SECRET = 64 * 1024
 
@@ -63,10 +64,13 @@ def load(
     settings = read_model(Settings, top, (), {own, "--listen", "--admin"}, problems.append)
     tables = load_tables(files, top, own, problems.append)
     mocks = load_mocks(files, tables, problems.append)
+    if settings is not None:
+        problems += _loops(settings, top)
     if problems or settings is None:
         raise ConfigurationError(map(_without_key, problems))
     routes = {table.name: table.routes for table in tables}
-    return Configuration(settings, routes, mocks, tuple(_warnings(settings, top)))
+    warnings = (*_warnings(settings, top), *_production(settings, routes, top))
+    return Configuration(settings, routes, mocks, warnings)
 
 
 def _over(base: Table, top: Table) -> Table:
@@ -106,6 +110,15 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
+def _loops(settings: Settings, top: Table) -> Iterable[Problem]:
+    """A sidecar that asks itself answers each request with another one."""
+    for section, url in (("activity", settings.activity.url), ("gateway", settings.gateway.url)):
+        for name, address in (("listen", settings.listen), ("admin", settings.admin)):
+            if address.leads_here(url):
+                mark = written_at(top, (section, "url"))[1]
+                yield Problem(mark, f"{section}.url: is the address of {name}; the sidecar would call itself")
+
+
 def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
     if not settings.admin.loopback and not settings.admin_token.get_secret_value():
         mark = written_at(top, ("admin",))[1]
@@ -113,3 +126,30 @@ def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
     if settings.gateway.breaker.slow_call > settings.gateway.timeout.attempt:
         mark = written_at(top, ("gateway", "breaker", "slow_call"))[1]
         yield Problem(mark, "gateway.breaker.slow_call: is over timeout.attempt, so no call is ever slow")
+
+
+def _production(
+    settings: Settings, tables: Mapping[str, Mapping[str, Route]], top: Table
+) -> Iterable[Problem]:
+    """What is allowed in production, and most likely not meant there."""
+    if settings.environment != "production":
+        return
+    if settings.mode == "offline":
+        mark = written_at(top, ("mode",))[1]
+        yield Problem(mark, "mode: offline in production, so that every answer is canned")
+    url = settings.gateway.url
+    if url.startswith("http://") and not is_loopback(url_host(url)):
+        mark = written_at(top, ("gateway", "url"))[1]
+        yield Problem(mark, "gateway.url: tokens leave this machine unencrypted; https keeps them secret")
+    for name, laid in settings.routes.items():
+        found = [table[name] for table in tables.values() if name in table]
+        if "fallback" in laid and settings.mode == "auto" and any(map(_mocks_credential, found)):
+            mark = written_at(top, ("routes", name, "fallback"))[1]
+            text = "a mocked credential in production, as you say"
+            yield Problem(mark, f"{dotted(('routes', name, 'fallback'))}: {text}")
+
+
+def _mocks_credential(route: Route) -> bool:
+    # Without a call it is the Activity server's own business, and its answer the real one.
+    mocks = {"canned"} if route.call is None else {"canned", "activity"}
+    return route.credential and not mocks.isdisjoint(route.fallback)

@@ -21,7 +21,7 @@ from pydantic import (
 
 from proxy.misfits import Misfit, Misfits
 from proxy.store_url import parse_store_url
-from proxy.units import Duration, HostPort, HttpUrl, Listen, Network, Refused, Share, Size
+from proxy.units import Duration, HostPort, HttpUrl, Listen, Network, Origin, Refused, Share, Size
 
 Mode = Literal["auto", "live", "offline"]
 Environment = Literal["development", "production"]
@@ -75,8 +75,9 @@ class Section(BaseModel):
 class ActivitySettings(Section):
     """The Activity server."""
 
-    url: HttpUrl = Field(
-        default="http://127.0.0.1:3002", description="Base URL of the Activity server, which is not changed."
+    url: Origin = Field(
+        default="http://127.0.0.1:3002",
+        description="Scheme, host and port of the Activity server, which is not changed.",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from proxy.diagnosis import dotted, near, read_model
 from proxy.lookup import Files
-from proxy.nodes import Lost, Mark, Node, Problem, Scalar, Table, find, overlay, written_at
+from proxy.nodes import Lost, Mark, Node, Problem, Scalar, Table, find, overlay, scalars, written_at
 from proxy.route import Route, trespass
 from proxy.units import shown
 
@@ -56,6 +56,7 @@ def load_tables(files: Files, top: Table, own: str, tell: Tell) -> list[RouteTab
         tables.append(RouteTable(label, root if isinstance(root, Table) else base, {}))
     read = [RouteTable(it.name, it.root, dict(_routes(it.root, own, tell))) for it in tables]
     for table in read:
+        _tell_secrets(table.root, tell)
         _tell_overlaps(table, tell)
         _tell_trespass(table, tell)
     if len(read) > 1:
@@ -135,6 +136,18 @@ def _routes(root: Table, own: str, tell: Tell) -> Iterable[tuple[str, Route]]:
         route = read_model(Route, overlay(root, whole), path, {own}, tell)
         if route is not None:
             yield name, route
+
+
+def _tell_secrets(root: Table, tell: Tell) -> None:
+    """What is put into a call may be a secret, and an operator is shown what a route calls and sends."""
+    for name in _entries(root):
+        for key in ("call", "send"):
+            path = ("routes", name, key)
+            node = find(root, path)
+            for leaf in scalars(node) if node is not None else ():
+                if isinstance(leaf, Scalar) and leaf.origin:
+                    text = f"takes no {leaf.origin}: what a route calls and sends is shown in /status"
+                    tell(Problem(leaf.mark, f"{dotted(path)}: {text} and by explain"))
 
 
 def _tell_overlaps(table: RouteTable, tell: Tell) -> None:

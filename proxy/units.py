@@ -29,6 +29,7 @@ _URL_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SHOWN_LENGTH = 60
+_WILDCARD = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
 
 
 class Refused(ValueError):
@@ -108,12 +109,24 @@ class HostPort:
     @property
     def loopback(self) -> bool:
         """Whether only this machine reaches it."""
-        return ip_address(self.host).is_loopback if _is_ip(self.host) else self.host == "localhost"
+        return is_loopback(self.host)
+
+    def leads_here(self, url: str) -> bool:
+        """Whether a base URL is this very address, as far as the texts tell; port 0 is none yet."""
+        host, port = _place(url)
+        if port != self.port:
+            return False
+        if self.host in _WILDCARD:
+            return host in _WILDCARD or is_loopback(host)
+        if self.loopback and host in _WILDCARD:  # to a client it is this machine
+            return True
+        named = "localhost" in {self.host, host}
+        return host == self.host.lower() or (named and self.loopback and is_loopback(host))
 
     def overlaps(self, other: "HostPort") -> bool:
         """Whether both cannot be listened on at once, as far as the texts tell."""
         hosts = {self.host, other.host}
-        same = len(hosts) == 1 or bool(hosts & {"0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
+        same = len(hosts) == 1 or bool(hosts & _WILDCARD)
         return same and self.port == other.port != 0
 
 
@@ -145,6 +158,30 @@ def parse_http_url(text: object) -> str:
     if not _URL_PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
         raise Refused("has a path that can be read in more than one way", seen)
     return f"{parts.scheme}://{parts.netloc.removesuffix(':')}{path}"
+
+
+def parse_origin(text: object) -> str:
+    """Return a base URL that is scheme, host and port alone. Raises `Refused`."""
+    url = parse_http_url(text)
+    if urlsplit(url).path:
+        seen = None if "@" in url else shown(text)
+        raise Refused("has a path, which would be dropped; give scheme, host and port alone", seen)
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as a text, is this machine alone (a name: RFC 6761, 6.3)."""
+    return ip_address(host).is_loopback if _is_ip(host) else host.lower() == "localhost"
+
+
+def url_host(url: str) -> str:
+    """Return the host of a base URL, without brackets and in lower case."""
+    return _place(url)[0]
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return (parts.hostname or "").removesuffix("."), parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def parse_network(text: object) -> IPv4Network | IPv6Network:
@@ -225,6 +262,12 @@ HttpUrl = Annotated[
     str,
     _read(parse_http_url),
     _schema(r"https?://[^/?#@\s]+(/[^?#\s]*)?", "http://localhost:3000/api"),
+]
+
+Origin = Annotated[
+    str,
+    _read(parse_origin),
+    _schema(r"https?://[^/?#@\s]+/?", "http://127.0.0.1:3002"),
 ]
 
 Network = Annotated[

@@ -130,6 +130,7 @@ def test_a_pair_that_cannot_be_is_told_at_the_key_that_the_user_wrote(
 
 
 SECRET = "hunter2 sec"
+SHOWN = "what a route calls and sends is shown in /status and by explain"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,9 @@ SECRET = "hunter2 sec"
             [
                 "proxy.yaml:3:5: routes.video.canned: the value of ${S} is no file",
                 "proxy.yaml:5:5: routes.session.send: the value of ${S} is not what belongs here",
+                f"proxy.yaml:6:10: routes.session.send: takes no ${{S}}: {SHOWN}",
                 "proxy.yaml:8:5: routes.search.call: the value of ${C} does not fit here",
+                f"proxy.yaml:8:11: routes.search.call: takes no ${{C}}: {SHOWN}",
             ],
         ),
     ],

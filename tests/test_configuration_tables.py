@@ -237,6 +237,40 @@ def test_auto_wants_its_routes_in_both_tables_and_the_same_to_the_client(folder:
     assert all(place.startswith("dialects/newer.yaml:") for place, _ in found)
 
 
+def test_a_table_without_routes_is_one(folder: Folder) -> None:
+    """By it an operator has everything passed through."""
+    folder.write("own.yaml", "routes: {}")
+    assert folder.load(OWN).tables == {"own.yaml": {}}
+
+
+def test_nothing_is_put_into_what_a_route_calls_or_sends(folder: Folder) -> None:
+    """In the user's changes and in a table alike: both are shown. A literal `${` may stand there."""
+    folder.write(
+        "own.yaml",
+        """\
+        routes:
+          play:
+            match: POST /p/{id}
+            call: POST /p/{id}?key=${KEY}
+            send: {a: [1, {b: "x${file:key}"}], c: "$${d"}
+            reply: p
+        """,
+    )
+    folder.write("key", "hunter2")
+    shown_in = "what a route calls and sends is shown in /status and by explain"
+    text = OWN + "routes:\n  play:\n    send:\n      d: ${KEY}"
+    found = folder.problems(text, {"KEY": "hunter2"})
+    assert found == [
+        f"own.yaml:4:11: routes.play.call: takes no ${{KEY}}: {shown_in}",
+        f"own.yaml:5:23: routes.play.send: takes no ${{file:key}}: {shown_in}",
+        f"proxy.yaml:5:10: routes.play.send: takes no ${{KEY}}: {shown_in}",
+    ]
+    folder.write("own.yaml", TABLE.replace("call: GET", "send: {a: '$${b'}\n        call: POST"))
+    route = folder.load(OWN).tables["own.yaml"]["video"]
+    assert route.send is not None
+    assert route.send.render({}) == {"a": "${b"}
+
+
 def test_a_value_of_several_kinds_is_told_with_all_of_them(folder: Folder) -> None:
     """In one line."""
     assert folder.problems("routes: {video: {input: {x: {from: query, default: [1]}}}}") == [

@@ -3,7 +3,7 @@
 import json
 import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ SECRETS = re.compile(r"\$\{file:(/run/secrets/[^}]+)\}")
 
 def _yaml(name: str) -> Any:
     return yaml.safe_load((ROOT / name).read_text())
+
+
+def _lines(name: str) -> list[str]:
+    """Return a file's lines that are no comments."""
+    lines = (ROOT / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _manifest(kind: str) -> Any:
@@ -44,7 +50,7 @@ def _parsed(words: list[str]) -> Namespace:
     return _parser().parse_args(words)
 
 
-def _settings(text: str, folder: Path) -> Settings:
+def _settings(text: str, folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Load a configuration as it would be read in its container, with empty secrets."""
     for name in SECRETS.findall(text):
         secret = folder / name.removeprefix("/")
@@ -52,7 +58,7 @@ def _settings(text: str, folder: Path) -> Settings:
         secret.touch()
     configuration = folder / "proxy.yaml"
     configuration.write_text(text.replace("/run/secrets/", f"{folder}/run/secrets/"))
-    return load(configuration, {}).settings
+    return load(configuration, environ or {}).settings
 
 
 def _compose_text() -> str:
@@ -92,6 +98,33 @@ def test_deployed_configurations_are_sound(text: str, tmp_path: Path) -> None:
     settings = _settings(text, tmp_path)
     assert settings.admin.host == "0.0.0.0"
     assert settings.gateway.token.get_secret_value() == ""
+
+
+def test_only_the_sandbox_is_no_production(tmp_path: Path) -> None:
+    """The sidecar is in production wherever it is deployed, but in front of the sandbox."""
+    (file,) = _yaml("deploy/compose.yaml")["services"]["proxy"]["env_file"]
+    assert file == {"path": "${COMPOSE_PROFILES:-none}.env", "required": False}
+    profiles = dict(line.split("=") for line in _lines("deploy/.env"))
+    environ = dict(line.split("=") for line in _lines(f"deploy/{profiles['COMPOSE_PROFILES']}.env"))
+    assert _settings(_compose_text(), tmp_path, environ).environment == "development"
+    assert not (ROOT / "deploy/real.env").exists()
+    assert not (ROOT / "deploy/none.env").exists()
+    for text in (_compose_text(), _kubernetes_text()):
+        assert _settings(text, tmp_path).environment == "production"
+
+
+def test_grafana_shows_the_dashboard_where_its_provisioning_looks() -> None:
+    """What compose mounts is what the provisioning names, and Prometheus is found by its service's name."""
+    services = _yaml("deploy/compose.yaml")["services"]
+    mounts = {mount["target"]: mount["source"] for mount in services["grafana"]["volumes"][:2]}
+    for source in mounts.values():
+        assert (ROOT / "deploy" / source).exists()
+    provider = _yaml("deploy/grafana/provisioning/dashboards/activity-proxy.yaml")["providers"][0]
+    assert mounts[f"{provider['options']['path']}/dashboard.json"] == "./grafana/dashboard.json"
+    assert mounts["/etc/grafana/provisioning"] == "./grafana/provisioning"
+    source = _yaml("deploy/grafana/provisioning/datasources/prometheus.yaml")["datasources"][0]
+    assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in services
 
 
 def test_compose_publishes_what_the_sidecar_listens_at(tmp_path: Path) -> None:
