@@ -5,7 +5,7 @@ any other route it only stands in, and then a good answer is wanted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, hdrs
 from yarl import URL
@@ -36,11 +36,12 @@ class Activity:
         """Return the Activity server's answer. Raises `SourceFailed` when there is none, or no good one."""
         answer = await self._exchange(call)
         if call.route.call is None:
-            return answer
+            return _unkept(answer) if call.route.credential else answer
         if answer.status != 200 or not answer.content_type.startswith("application/json"):
             detail = f"the Activity server answered {answer.status}"
             raise SourceFailed(Failure("activity", FailureKind.STATUS, detail, answer.status))
-        return Answer(200, answer.body, "activity")
+        standing_in = Answer(200, answer.body, "activity")
+        return _unkept(standing_in) if call.route.credential else standing_in
 
     async def _exchange(self, call: Call) -> Answer:
         request = call.request
@@ -73,6 +74,12 @@ class Activity:
             content_type=response.headers.get(hdrs.CONTENT_TYPE, JSON),
             headers=tuple(as_text(field for field in fields if field[0].lower() not in _NOT_RELAYED)),
         )
+
+
+def _unkept(answer: Answer) -> Answer:
+    """Return a credential as an answer that nobody may keep."""
+    other = [(name, value) for name, value in answer.headers if name.lower() != "cache-control"]
+    return replace(answer, headers=(*other, ("Cache-Control", "no-store")))
 
 
 def _failed(kind: FailureKind, detail: str) -> SourceFailed:

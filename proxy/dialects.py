@@ -15,13 +15,15 @@ from yarl import URL
 
 from proxy.call import Answer, Call, FailureKind, Source, SourceFailed, Value
 from proxy.clock import Clock
-from proxy.events import BreakerChanged, DialectChosen, Event, Observe
+from proxy.events import AttemptEnded, BreakerChanged, DialectChosen, Event, Observe
 from proxy.grant import TokenError
+from proxy.outage import is_trouble
 from proxy.paths import CallTemplate
 from proxy.protocols import Tokens
 from proxy.route import Route
 
 Dialect = Literal["plan", "newer"]
+ASKED = frozenset({"session", "videos"})
 AGAIN_AFTER = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 ANY_VIDEO = "1_00000000"
@@ -82,6 +84,8 @@ class AutoDialect:
     _asking: asyncio.Task[bool] | None = None
     _asked_at: float | None = None
     _due: asyncio.Event = field(default_factory=asyncio.Event)
+    _troubled: bool = False
+    _later: asyncio.Task[None] | None = None
 
     def route(self, name: str) -> Route:
         """Return the route as far as it is known, `plan`'s until then."""
@@ -94,9 +98,20 @@ class AutoDialect:
         return self._findings
 
     def notice(self, event: Event) -> None:
-        """Take note of an event: a breaker that closed after an outage makes the questions due again."""
+        """Take note of an event: after an outage the questions are due again.
+
+        A breaker that closed makes them due at once. So does, where none opened, the first answer after
+        trouble, but at most once in half a minute.
+        """
         if isinstance(event, BreakerChanged) and event.to_state == "closed":
+            self._troubled = False
             self._due.set()
+        elif is_trouble(event):
+            self._troubled = True
+        elif self._troubled and isinstance(event, AttemptEnded) and event.outcome in {"ok", "missing"}:
+            self._troubled = False
+            if self._later is None or self._later.done():
+                self._later = asyncio.create_task(self._be_due())
 
     async def run(self) -> None:
         """Ask until the gateway answers, and again whenever it is due; ends by cancellation."""
@@ -115,18 +130,21 @@ class AutoDialect:
         return await asyncio.shield(self._asking)
 
     async def aclose(self) -> None:
-        """Stop a question that is on its way."""
-        if self._asking is not None and not self._asking.done():
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+        """Stop a question that is on its way, or due."""
+        tasks = [task for task in (self._asking, self._later) if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def reconsider(self, route: Route) -> Route:
         """Ask again because `route` does not exist at the gateway, and return the route now in force.
 
-        At most once in half a minute, so that a route that exists nowhere does not double the calls; but
-        whoever comes while a question is on its way waits for its answer.
+        Only where there is a choice, and at most once in half a minute, so that a route that exists nowhere
+        does not double the calls; but whoever comes while a question is on its way waits for its answer.
         """
-        if self.route(route.name) is route and self._may_ask_again():
+        in_force = self.route(route.name)
+        if in_force is route and route.name in ASKED and self._may_ask_again():
             self._asked_at = self.clock.monotonic()
             await self.settle()
         return self.route(route.name)
@@ -134,7 +152,18 @@ class AutoDialect:
     def _may_ask_again(self) -> bool:
         if self._asked_at is None or (self._asking is not None and not self._asking.done()):
             return True
-        return self.clock.monotonic() - self._asked_at >= AGAIN_AFTER
+        return self._too_soon() <= 0
+
+    def _too_soon(self) -> float:
+        """Return the seconds until the questions may be asked once more."""
+        if self._asked_at is None:
+            return 0.0
+        return self._asked_at + AGAIN_AFTER - self.clock.monotonic()
+
+    async def _be_due(self) -> None:
+        while (wait := self._too_soon()) > 0:
+            await self.clock.sleep(wait)
+        self._due.set()
 
     async def _ask(self) -> bool:
         findings = await self.ask()
@@ -144,7 +173,7 @@ class AutoDialect:
             if self._findings.get(name) != finding:
                 self._findings[name] = finding
                 self.observe(DialectChosen(name, finding.dialect, finding.why))
-        return {"session", "videos"} <= findings.keys()
+        return findings.keys() >= ASKED
 
 
 @dataclass(frozen=True, slots=True)

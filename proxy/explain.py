@@ -1,15 +1,17 @@
 """Says what would become of a request, without sending anything: route, call, headers, ladder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
 from proxy.assembly import policy_of
 from proxy.call import Value
+from proxy.clock import SystemClock
 from proxy.configuration import Configuration
 from proxy.inputs import InvalidInput, called_with, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
 from proxy.route import Route
+from proxy.server import origin_form
 
 MASK = "****"
 
@@ -17,11 +19,18 @@ MASK = "****"
 def explain(configuration: Configuration, method: str, target: str, body: str) -> Iterator[str]:
     """Give the lines of the explanation. `target` is path and query, `body` a JSON text or nothing.
 
-    A route that `auto` has to choose is explained by each table that it may come from.
+    A route that `auto` has to choose is explained by each table that it may come from. Bytes of a target that
+    are no text are shown escaped.
     """
+    for line in _explained(configuration, method, target, body):
+        yield line.encode(errors="backslashreplace").decode()
+
+
+def _explained(configuration: Configuration, method: str, given: str, body: str) -> Iterator[str]:
     settings = configuration.settings
-    if not target.startswith("/"):
-        yield f"refused    400 invalid_target: {target!r} is not a path"
+    target = origin_form(given)
+    if target is None:
+        yield f"refused    400 invalid_target: {given!r} is not a path"
         return
     target = without_discord_prefix(target)
     path, query = split_target(target)
@@ -39,30 +48,43 @@ def explain(configuration: Configuration, method: str, target: str, body: str) -
     alike = all(variants[0][1] == route for _, route in variants)
     for dialect, route in variants[:1] if alike else variants:
         yield f"route      {name}: {route.match}"
-        yield f"dialect    {' and '.join(tables) if alike else dialect}"
+        having = [name for name, _ in variants] if alike else [dialect]
+        yield f"dialect    {' and '.join(having)}{_only(tables, variants)}"
         try:
             values = read_inputs(route.inputs, parameters, query_values(query), _object(body))
-        except InvalidInput as error:
+            called = called_with(route.inputs, values)
+            call = "" if route.call is None else route.call.render(called)
+        except (InvalidInput, ValueError) as error:
             yield f"refused    400 invalid_request: {error}"
             return
-        yield from _lines(configuration, route, values)
+        yield "values     " + (", ".join(f"{name}={value!r}" for name, value in values.items()) or "none")
+        yield from _lines(configuration, route, called, call)
 
 
-def _lines(configuration: Configuration, route: Route, values: Mapping[str, Value]) -> Iterator[str]:
+def _only(tables: Mapping[str, object], variants: Sequence[tuple[str, Route]]) -> str:
+    """Say which tables do not have the route, so that `auto` has no choice."""
+    having = [name for name, _ in variants]
+    lacking = [name for name in tables if name not in having]
+    return f" (auto takes it from there; not in {' and '.join(lacking)})" if lacking else ""
+
+
+def _lines(
+    configuration: Configuration, route: Route, called: Mapping[str, Value], call: str
+) -> Iterator[str]:
     settings = configuration.settings
-    yield "values     " + (", ".join(f"{name}={value!r}" for name, value in values.items()) or "none")
     if route.call is not None:
-        called = called_with(route.inputs, values)
-        yield f"call       {route.call.method} {settings.gateway.url}{route.call.render(called)}"
+        yield f"call       {route.call.method} {settings.gateway.url}{call}"
         yield f"headers    Accept: application/json; Authorization: Bearer {MASK} ({route.as_}); X-Request-Id"
         if route.send is not None:
             login = settings.gateway.login
-            subject = {
+            scope = {
+                "now": SystemClock().time(),
+                "partnerId": settings.kaltura.partner_id,
                 "subject.discordId": login.discord_id,
                 "subject.username": login.username,
                 "subject.roles": login.roles,
             }
-            yield f"body       {orjson.dumps(route.send.render({**called, **subject})).decode()}"
+            yield f"body       {orjson.dumps(route.send.render({**scope, **called})).decode()}"
         yield f"repeated   {'yes' if route.repeatable else 'only if the connection was never made'}"
         yield f"breaker    {route.group}"
     ladder = policy_of(settings).order(route)

@@ -81,22 +81,27 @@ class Ladder:
 
 
 def honest_error(failures: tuple[Failure, ...]) -> Answer:
-    """Return the error that tells a client what is wrong and when to come back (RFC 9110, 10.2.3)."""
+    """Return the error that tells a client what is wrong and when to come back (RFC 9110, 10.2.3).
+
+    Its message can be shown to a viewer; what exactly failed is in `failures`, for `Proxy-Status` and log.
+    """
     first = failures[0]
     status, code = _ERRORS[first.kind]
+    service = "The Activity" if first.source == "activity" else "The video service"
     if first.source == "activity":
         late = first.kind is FailureKind.TIMEOUT
         status, code = (504, "activity_timeout") if late else (502, "activity_unreachable")
     elif first.status in _BUSY:
         status, code = 503, "gateway_busy"
     headers: tuple[tuple[str, str], ...] = ()
-    message = f"The video service cannot answer right now ({first.detail})."
+    again = "later"
     if status in {503, 504}:
         seconds = math.ceil(
             _DEFAULT_RETRY_AFTER if first.retry_after is None else max(1.0, first.retry_after)
         )
         headers = (("Retry-After", str(seconds)),)
-        message += f" Please try again in {seconds} seconds."
+        again = f"in {seconds} seconds"
     error = {502: "Bad gateway", 503: "Service unavailable", 504: "Gateway timeout"}[status]
+    message = f"{service} is not available right now. Please try again {again}."
     problem = Problem(error, message, code)
     return Answer(status, b"", None, headers=headers, failures=failures, problem=problem)

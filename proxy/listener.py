@@ -13,11 +13,11 @@ from uuid import uuid4
 import orjson
 from aiohttp import hdrs, web
 
-from proxy.call import Answer, Call, ClientRequest, Failure, Problem, Source, Subject
+from proxy.call import Answer, Call, ClientRequest, Failure, FailureKind, Problem, Source, Subject
 from proxy.clock import Clock
 from proxy.errors import ActivityAway, MalformedBody, error_body
-from proxy.events import Crashed, Observe, RequestEnded, RequestStarted
-from proxy.headers import Hop
+from proxy.events import Crashed, Observe, RequestEnded, RequestStarted, SourceFailedEvent
+from proxy.headers import VIA, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
 from proxy.provenance import matches, provenance
@@ -112,6 +112,8 @@ class Listener:
 
     async def _respond(self, request: web.BaseRequest, account: _Account) -> web.StreamResponse:
         try:
+            if _came_by(request, VIA.decode()):
+                raise Refusal(508, "The request has come by this proxy before", "loop_detected")
             target = self._target(request)
             path, query = split_target(target)
             found = self.routes.find(request.method, path)
@@ -126,7 +128,8 @@ class Listener:
         except Refusal as refusal:
             return self._error(account, refusal.status, refusal.error, refusal.code)
         except ActivityAway as away:
-            message = f"The Activity server is away ({away.reason})"
+            self._activity_failed(account, f"the Activity server is away ({away.reason})")
+            message = "The Activity is not available right now. Please try again later."
             return self._error(account, 502, "Bad gateway", "activity_unreachable", message)
         except (MalformedBody, web.RequestPayloadError):
             response = self._error(account, 400, "The request body is malformed", "malformed_body")
@@ -147,7 +150,15 @@ class Listener:
         response = await self.pass_through(request, target)
         account.source, account.status = "activity", response.status
         account.sent = response.body_length
+        if getattr(response, "truncated", False):
+            account.source = "error"
+            self._activity_failed(account, "the answer broke off")
         return response
+
+    def _activity_failed(self, account: _Account, detail: str) -> None:
+        failure = Failure("activity", FailureKind.UNREACHABLE, detail)
+        account.failures = (failure,)
+        self.observe(SourceFailedEvent(PASS, failure, account.request_id))
 
     async def _call(
         self,
@@ -207,7 +218,13 @@ class Listener:
         self, account: _Account, status: int, error: str, code: str, message: str | None = None
     ) -> web.StreamResponse:
         problem = Problem(error, message or error, code)
-        return self._reply(Answer(status, b"", None, problem=problem), account)
+        return self._reply(Answer(status, b"", None, failures=account.failures, problem=problem), account)
+
+
+def _came_by(request: web.BaseRequest, name: str) -> bool:
+    """Tell whether `Via` names a proxy (RFC 9110 section 7.6.3): to send the request on would never end."""
+    hops = ",".join(request.headers.getall(hdrs.VIA, ())).split(",")
+    return any(name in hop.lower().split()[1:2] for hop in hops)
 
 
 def _hop(request: web.BaseRequest) -> Hop:

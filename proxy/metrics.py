@@ -32,6 +32,7 @@ from proxy.events import (
     CacheLooked,
     ContractViolated,
     Event,
+    FixedTokenRefused,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -279,6 +280,8 @@ class Metrics:
                 self._cache[event.route, event.result].inc()
             case TokenRequested():
                 self._tokens[event.subject, event.outcome].inc()
+            case FixedTokenRefused():
+                self._tokens[event.subject, FailureKind.UNAUTHORIZED].inc()
             case TokenAcquired(subject="service"):
                 self._at_scrape.token_expiry = event.expires_at
             case _:

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from yarl import URL
 
-from proxy.call import Subject
+from proxy.call import FailureKind, Subject
 from proxy.clock import SystemClock
 from proxy.configuration import Configuration, load
 from proxy.dialects import ANY_VIDEO, Questions
@@ -18,24 +18,26 @@ from proxy.grant import TokenError
 from proxy.login import GatewayLogin
 from proxy.lookup import carried_directory
 from proxy.route import Route
-from proxy.tokens import TokenKeeper
+from proxy.tokens import Token, TokenKeeper
 from proxy.upstream import gateway_session
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge
 
 MAX_ANSWER = 8 * 1024 * 1024
 NEEDED = frozenset({"video", "search"})
+NO_TOKEN = Token("", 0)
 
 
 async def probe(configuration: Configuration, say: Callable[[str], object]) -> int:
     """Ask everything and say the outcome a line each. Returns 0 when the gateway can be used, else 1.
 
-    The calls are made as the service, once each; none of their answers is shown.
+    The calls are made as the service, once each (a configured token is tried with one of them first); none of
+    their answers is shown.
     """
     settings = configuration.settings.gateway
     tables = {**load(carried_directory() / "proxy.yaml", {}).tables, **configuration.tables}
     login = settings.login
     subject = Subject("service", login.discord_id, login.username, tuple(login.roles))
-    clock = SystemClock()
+    clock, fixed = SystemClock(), settings.token.get_secret_value()
     say(f"gateway    {settings.url}")
     async with gateway_session(settings) as session:
         endpoint = GatewayLogin(settings.url, session, subject, settings.timeout.attempt, clock)
@@ -45,21 +47,23 @@ async def probe(configuration: Configuration, say: Callable[[str], object]) -> i
             clock=clock,
             random=random.random,
             observe=lambda _event: None,
-            fixed=settings.token.get_secret_value() or None,
+            fixed=fixed or None,
         )
-        prober = _Prober(settings.url, session, tokens, subject, settings.timeout.attempt)
+        prober = _Prober(settings.url, session, tokens, subject, settings.timeout.attempt, fixed=bool(fixed))
         say(f"health     {await prober.health()}")
+        calls = list(_calls(tables))
         try:
-            token = await tokens.get()
+            say(f"token      {await prober.log_in(calls[0][2])}")
         except TokenError as error:
             say(f"token      none: {error.detail}")
             return 1
-        say("token      " + ("as configured" if tokens.status.fixed else "got by logging in"))
-        usable = set()
-        for name, dialects, route in _calls(tables):
-            verdict = await prober.ask(route, token.value)
+        usable, unsupported = set(), []
+        for name, dialects, route in calls:
+            verdict = await prober.ask(route)
             if isinstance(verdict, Usable | Missing):
                 usable.add(name)
+            elif settings.dialect in dialects:
+                unsupported.append(name)
             say(f"{name:<10} {route.call!s:<58} {_words(verdict)} ({', '.join(dialects)})")
         questions = Questions(
             settings.url, session, lambda: tokens, tables["plan"], settings.timeout.attempt, prober.scope
@@ -68,6 +72,11 @@ async def probe(configuration: Configuration, say: Callable[[str], object]) -> i
         for name, finding in findings.items():
             say(f"dialect    {name} from {finding.dialect}: {finding.why}")
         say(f"fits       {_fitting({finding.dialect for finding in findings.values()}, len(findings))}")
+        if settings.dialect != "auto":
+            known = (
+                f"not supported: {', '.join(unsupported)}" if unsupported else "all its calls are supported"
+            )
+            say(f"configured {settings.dialect}: {known}")
         await tokens.aclose()
     return 0 if usable >= NEEDED else 1
 
@@ -107,13 +116,18 @@ def _words(verdict: Verdict | None) -> str:
 
 @dataclass(slots=True)
 class _Prober:
-    """Makes the calls. `video` is the id of a video that exists, once one is known."""
+    """Makes the calls. `video` is the id of a video that exists, once one is known.
+
+    `fixed` tells that a token is configured.
+    """
 
     base: str
     session: ClientSession
     tokens: TokenKeeper
     subject: Subject
     timeout: float
+    fixed: bool
+    token: Token = NO_TOKEN
     video: str = ANY_VIDEO
 
     async def health(self) -> str:
@@ -125,7 +139,22 @@ class _Prober:
                 return f"well, says {URL(url).path}"
         return "no answer on /health"
 
-    async def ask(self, route: Route, token: str) -> Verdict | None:
+    async def log_in(self, route: Route) -> str:
+        """Get a token and say how; a configured one that the gateway refuses is replaced, as `run` does it.
+
+        Raises `TokenError` when none is to be had.
+        """
+        self.token = await self.tokens.get()
+        if not self.tokens.status.fixed:
+            return "the configured one is over; got by logging in" if self.fixed else "got by logging in"
+        verdict = await self.ask(route)
+        if not isinstance(verdict, Failed) or verdict.kind is not FailureKind.UNAUTHORIZED:
+            return "as configured"
+        self.tokens.void(self.token.generation)
+        self.token = await self.tokens.get()
+        return "the configured one is refused; got by logging in"
+
+    async def ask(self, route: Route) -> Verdict | None:
         """Make one call and judge its answer; None when there is none."""
         if route.call is None:
             return None
@@ -139,7 +168,7 @@ class _Prober:
         }
         scope = {**self.scope(), **values}
         body = None if route.send is None else orjson.dumps(route.send.render(scope))
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {self.token.value}"}
         url = self.base + route.call.render(values)
         exchange = await self._exchange(route.call.method, url, body, headers)
         if exchange is None:

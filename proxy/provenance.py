@@ -27,7 +27,8 @@ _ERROR_TYPES: Mapping[FailureKind, str | None] = {
 def provenance(answer: Answer, request_id: str) -> CIMultiDict[str]:
     """Return all headers of a rewritten answer (RFC 9209, RFC 9211), its content type included.
 
-    What stands in for the real answer, and every error, must not be kept by anyone: `no-store`.
+    What stands in for the real answer, and every error, must not be kept by anyone: `no-store`, whatever
+    the source itself says.
     """
     headers: CIMultiDict[str] = CIMultiDict({hdrs.CONTENT_TYPE: answer.content_type})
     if answer.source is not None:
@@ -37,11 +38,11 @@ def provenance(answer: Answer, request_id: str) -> CIMultiDict[str]:
         headers["Proxy-Status"] = ", ".join(_proxy_status(failure) for failure in answer.failures)
     if answer.etag is not None:
         headers[hdrs.ETAG] = answer.etag
-    if answer.source in {"canned", "stale"} or answer.status >= 400:
-        headers[hdrs.CACHE_CONTROL] = "no-store"
     headers["X-Request-Id"] = request_id
     for name, value in answer.headers:
         headers.add(name, value)
+    if answer.source in {"canned", "stale"} or answer.status >= 400:
+        headers[hdrs.CACHE_CONTROL] = "no-store"
     return headers
 
 

@@ -97,7 +97,7 @@ class Route(BaseModel):
     )
     canned: str | None = Field(None, description="File of the canned answer (JSON template).")
     fallback: tuple[FallbackName, ...] = Field(
-        (), strict=False, description="Sources after the gateway, in order: activity, canned."
+        (), strict=False, description="Sources after the gateway, in order: stale, activity, canned."
     )
     max_age: Duration | None = Field(
         default=None, description="How long an answer is good for (RFC 9111). Absent: answers are not kept."
@@ -135,6 +135,8 @@ class Route(BaseModel):
             *self._repetition(),
             *self._keeping(),
         ]
+        if self.group == "token":
+            problems.append((("group",), "token is the token endpoint's own breaker"))
         if problems:
             raise Misfits(tuple(problems))
         return self

@@ -13,7 +13,7 @@ from typing import Literal
 
 from proxy.call import FailureKind
 from proxy.clock import Clock
-from proxy.events import Observe, SubjectKind, TokenAcquired, TokenRequested
+from proxy.events import FixedTokenRefused, Observe, SubjectKind, TokenAcquired, TokenRequested
 from proxy.grant import Grant, TokenEndpointFailed, TokenError, TokenRefused, header_safe
 from proxy.term import Moment, Term, fixed_term, granted_term
 
@@ -104,6 +104,9 @@ class TokenKeeper:
         self._pause_until = -math.inf
         self._generation = 0
         self._held = self._hold_fixed(fixed) if fixed else None
+        if self._held is not None and self._usable() is None:
+            self._held = None
+            observe(FixedTokenRefused(kind, "expired"))
 
     @property
     def status(self) -> TokenStatus:
@@ -144,6 +147,8 @@ class TokenKeeper:
         if held is None or held.token.generation != generation:
             return
         self._held = None
+        if held.fixed:
+            self._observe(FixedTokenRefused(self._kind))
         young = self._clock.monotonic() - held.term.since < LONGEST_PAUSE
         self._strikes = self._strikes + 1 if young else 0
         # Once may be a revocation just after the login; again and again is a gateway that refuses
@@ -248,7 +253,9 @@ class TokenKeeper:
         """Begin a pause after the failure; return the failure with the pause's length in it."""
         pause = min(FIRST_PAUSE * 2.0 ** min(times - 1, 16), LONGEST_PAUSE)
         pause *= 1 - PAUSE_JITTER * self._random()
-        pause = max(pause, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+        # A breaker may close before its time, by the operator or a sign of health, and nobody would tell.
+        longest = LONGEST_PAUSE if error.kind is FailureKind.BREAKER_OPEN else LONGEST_RETRY_AFTER
+        pause = max(pause, min(error.retry_after or 0.0, longest))
         # A copy, because the original's traceback would keep alive what was on the stack.
         self._error = _again(error, None)
         self._pause_until = self._clock.monotonic() + pause

@@ -13,8 +13,10 @@ from proxy.activity import MAX_ANSWER, Activity
 from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed
 from proxy.headers import Field, Hop
 from proxy.passthrough import activity_session
+from proxy.route import Route
 from tests.gateway_fakes import HTML, Hang, Part, Step, call_of, http, nowhere, reset, scripted
 from tests.origins import PATIENCE, Origin
+from tests.tables import a_route
 
 HOP = Hop("10.0.0.9", "https", "discord.example", "1.1")
 VIDEO = call_of("plan", "GET", "/api/kaltura/video/1_cats")
@@ -98,7 +100,7 @@ async def test_its_own_answer_comes_back_as_it_is() -> None:
         b'{"error": "invalid_grant"}',
         "activity",
         content_type="application/json; charset=utf-8",
-        headers=(("Set-Cookie", "s=1; HttpOnly"),),
+        headers=(("Set-Cookie", "s=1; HttpOnly"), ("Cache-Control", "no-store")),
     )
 
 
@@ -107,7 +109,7 @@ async def test_repeated_fields_come_back_repeated() -> None:
     answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nContent-Length: 2\r\n\r\n{}"
     async with activity(answer) as (source, _):
         got = await source(sent(TOKEN, "POST", "/api/token", body=CODE))
-    assert [value for _, value in got.headers] == ["a=1", "b=2"]
+    assert [value for name, value in got.headers if name == "Set-Cookie"] == ["a=1", "b=2"]
 
 
 async def test_an_answer_without_a_type_is_json() -> None:
@@ -204,3 +206,20 @@ async def test_an_answer_may_be_large() -> None:
         FailureKind.CONTRACT,
         "the Activity server's answer is too large",
     )
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        (a_route(call=None, reply=None, fallback=["activity"]), ["public, max-age=60"]),
+        (a_route(call=None, reply=None, fallback=["activity"], credential=True), ["no-store"]),
+        (a_route(fallback=["activity"]), []),
+        (a_route(fallback=["activity"], credential=True), ["no-store"]),
+        (TOKEN.route, ["no-store"]),
+    ],
+)
+async def test_a_credential_is_not_kept(route: Route, said: list[str]) -> None:
+    """Of a credential nobody keeps a copy, whatever the Activity server says; other answers are its own."""
+    async with activity(http(200, {"id": "1"}, cache_control="public, max-age=60")) as (source, _):
+        answer = await source(replace(sent(TOKEN, "POST", "/api/token"), route=route))
+    assert [value for name, value in answer.headers if name.lower() == "cache-control"] == said

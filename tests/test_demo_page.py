@@ -94,6 +94,12 @@ async def test_without_a_sidecar_the_page_says_so(sandbox: Sandbox, page: Page) 
     await expect(page.locator(".entry").first).to_contain_text("Discord token, good for 604800 s")
 
 
+async def search(page: Page, words: str) -> None:
+    """Search for something."""
+    await page.get_by_label("Search videos").fill(words)
+    await page.keyboard.press("Enter")
+
+
 async def test_the_page_pages_searches_and_opens(demo_url: str, page: Page) -> None:
     """Behind the sidecar the list, a search, a video, its session and its play URL are live."""
     await page.goto(demo_url)
@@ -102,8 +108,7 @@ async def test_the_page_pages_searches_and_opens(demo_url: str, page: Page) -> N
     await expect(page.locator(".card-title").first).to_have_text("Lecture 95: cats and networks")
     await page.get_by_role("button", name="Next").click()
     await expect(page.locator(".card-title").first).to_have_text("Lecture 83: cats and networks")
-    await page.get_by_label("Search videos").fill("dogs")
-    await page.keyboard.press("Enter")
+    await search(page, "dogs")
     await expect(page.locator(".card-title").first).to_have_text("Lecture 94: dogs and networks")
     await page.locator(".card").first.click()
     await came_from(page, "#detail-origin", "gateway")
@@ -121,17 +126,20 @@ async def test_the_page_pages_searches_and_opens(demo_url: str, page: Page) -> N
 async def test_the_switch_takes_the_gateway_away_and_back(
     demo_url: str, sandbox: Sandbox, page: Page
 ) -> None:
-    """With the gateway off the samples appear, labelled as such; with it on again they are live."""
+    """With the gateway off what was seen is kept, and what was not is a sample; each says so."""
     await page.goto(demo_url)
     await came_from(page, "#library-origin", "gateway")
     switch = page.get_by_role("switch", name="Gateway")
     await switch.click()
     await expect(page.locator("#gateway-text")).to_have_text("Gateway offline")
+    await came_from(page, "#library-origin", "cache")
+    await search(page, "never asked before")
     await came_from(page, "#library-origin", "canned")
     await expect(page.locator(".entry").first).to_contain_text("Proxy-Status: ")
     assert not sandbox.gateway.is_online
     await switch.click()
     await expect(page.locator("#gateway-text")).to_have_text("Gateway online")
+    await search(page, "dogs")
     await came_from(page, "#library-origin", "gateway")
 
 
@@ -141,6 +149,7 @@ async def test_faults_are_set_and_shown(demo_url: str, sandbox: Sandbox, page: P
     await came_from(page, "#library-origin", "gateway")
     await page.get_by_role("radio", name="HTML for JSON").click()
     await expect(page.locator("#gateway-text")).to_have_text("Gateway: html for json")
+    await search(page, "never asked before")
     await came_from(page, "#library-origin", "canned")
     assert sandbox.gateway.faults == Faults(routes=Fault(answer="html"))
     await page.reload()

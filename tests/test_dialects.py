@@ -189,14 +189,23 @@ async def test_it_is_reconsidered_at_most_twice_a_minute(findings: Mapping[str, 
     """A route that exists nowhere does not double the calls, whether the questions had answers or not."""
     it = bench(findings)
     for _ in range(5):
-        assert await it.auto.reconsider(PLAN["details"]) is PLAN["details"]
+        assert await it.auto.reconsider(PLAN["session"]) is PLAN["session"]
     assert it.asked.times == 1
     it.clock.shift(29.9)
-    await it.auto.reconsider(PLAN["details"])
+    await it.auto.reconsider(PLAN["session"])
     assert it.asked.times == 1
     it.clock.shift(0.2)
-    await it.auto.reconsider(PLAN["details"])
+    await it.auto.reconsider(PLAN["session"])
     assert it.asked.times == 2
+
+
+@pytest.mark.parametrize("name", ["details", "video", "search", "play"])
+async def test_a_route_without_a_choice_is_not_reconsidered(name: str) -> None:
+    """A missing call that `auto` could not take from elsewhere costs no question, and delays none."""
+    it = bench(OLD)
+    assert await it.auto.reconsider(PLAN[name]) is PLAN[name]
+    assert it.asked.times == 0
+    assert await it.auto.reconsider(PLAN["session"]) is NEWER["session"]
 
 
 async def test_a_question_that_failed_at_first_may_be_asked_for_a_call() -> None:

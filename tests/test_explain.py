@@ -1,5 +1,6 @@
 """What `explain` says of requests."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_a_route_that_auto_chooses_is_explained_by_both_tables(tmp_path: Path) -
     ("method", "target", "body", "expected"),
     [
         ("GET", "/index.html", "", "passes GET http://127.0.0.1:1/index.html"),
+        ("GET", "http://h/index.html", "", "passes GET http://127.0.0.1:1/index.html"),
+        ("GET", "/a\udcff?b=\udcff", "", "passes GET http://127.0.0.1:1/a\\udcff?b=\\udcff"),
+        (
+            "GET",
+            "/api/kaltura/videos#x",
+            "",
+            "refused 400 invalid_target: '/api/kaltura/videos#x' is not a path",
+        ),
+        (
+            "GET",
+            "/api/kaltura/video/\udcff",
+            "",
+            "refused 400 ambiguous_path: the path can be read in more than one way",
+        ),
         ("DELETE", "/api/kaltura/videos", "", "passes DELETE http://127.0.0.1:1/api/kaltura/videos"),
         ("GET", "index.html", "", "refused 400 invalid_target: 'index.html' is not a path"),
         (
@@ -88,3 +103,42 @@ def test_no_secret_is_said(tmp_path: Path) -> None:
     text = "{gateway: {token: s3cret-one, dialect: plan}, admin_token: s3cret-two}"
     for method, target in (("GET", "/api/kaltura/video/1_abc"), ("POST", "/api/kaltura/session")):
         assert "s3cret" not in "\n".join(said(tmp_path, method, target, SESSION_BODY, text))
+
+
+def test_bytes_that_are_no_text_are_explained(tmp_path: Path) -> None:
+    """A search for them is called with what stands for them, and every line can be written out."""
+    lines = said(tmp_path, "GET", "/api/kaltura/videos/search?query=\udcff")
+    assert [line for line in lines if line.startswith("call")] == [
+        "call GET http://127.0.0.1:1/api/videos/search?q=%3F&limit=30&page=1"
+    ]
+    assert "\n".join(lines).encode()
+
+
+def test_a_route_of_one_table_says_so(tmp_path: Path) -> None:
+    """The details, which only the plan has, come from there in any case."""
+    lines = said(tmp_path, "GET", "/api/kaltura/video/1_abc/details")
+    assert "dialect plan (auto takes it from there; not in newer)" in lines
+    alone = said(tmp_path, "GET", "/api/kaltura/video/1_abc/details", text="gateway: {dialect: plan}")
+    assert "dialect plan" in alone
+
+
+def test_a_body_with_built_in_values_is_explained(tmp_path: Path) -> None:
+    """Time and partner are there for a body, as they are for a real call."""
+    send = "{at: '{{now}}', ms: '{{nowMs}}', partner: '{{partnerId}}', id: '{{videoId}}'}"
+    text = f"{{kaltura: {{partner_id: 5896392}}, routes: {{play: {{send: {send}}}}}}}"
+    (body,) = (
+        line.removeprefix("body ")
+        for line in said(tmp_path, "POST", "/api/kaltura/video/1_abc/play", text=text)
+        if line.startswith("body")
+    )
+    sent = json.loads(body)
+    assert (sent["partner"], sent["id"]) == ("5896392", "1_abc")
+    assert sent["at"].endswith("Z")
+    assert sent["ms"] > 1.7e12
+
+
+def test_a_value_that_no_call_can_carry_is_refused(tmp_path: Path) -> None:
+    """A segment that could be read in two ways is a 400, as it is for a real call."""
+    text = "routes: {play: {input: {videoId: {from: path, pattern: '.+'}}}}"
+    lines = said(tmp_path, "POST", "/api/kaltura/video/a%252fb/play", text=text)
+    assert lines[-1].startswith("refused 400 invalid_request: ")

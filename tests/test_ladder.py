@@ -81,6 +81,8 @@ def test_production_mocks_a_credential_by_name(route: Route) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_shipped_credential_is_mocked_in_production(dialect: Any, mode: Mode) -> None:
     """Sessions and play URLs of both dialects come from the gateway or not at all."""
+    assert routes(dialect)["token"].credential
+    assert policy(mode, production=True).order(routes(dialect)["token"]) == ("activity",)
     for name in ("session", "play"):
         assert set(policy(mode, production=True).order(routes(dialect)[name])) <= {"gateway"}
         assert "canned" in policy().order(routes(dialect)[name])
@@ -172,7 +174,7 @@ async def test_a_mode_that_asks_nobody_says_so() -> None:
     answer = await Ladder({}, policy("offline", production=True), Events().append)(SESSION)
     assert (answer.status, answer.source) == (503, None)
     assert content(answer)["code"] == "gateway_off"
-    assert "no source may answer in mode offline" in content(answer)["message"]
+    assert [failure.detail for failure in answer.failures] == ["no source may answer in mode offline"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,9 @@ def test_errors_are_honest(kind: FailureKind, status: int, code: str) -> None:
     assert answer.status == status
     said = content(answer)
     assert said["code"] == code
-    assert "what happened" in said["message"]
+    again = "later" if status == 502 else "in 5 seconds"
+    assert said["message"] == f"The video service is not available right now. Please try again {again}."
+    assert [failure.detail for failure in answer.failures] == ["what happened"]
     assert dict(answer.headers).get("Retry-After") == (None if status == 502 else "5")
 
 
@@ -228,6 +232,10 @@ def test_the_activity_servers_failure_is_not_the_gateways(kind: FailureKind, sta
     """A route that is the Activity server's own fails in its name: 504 where it was late, else 502."""
     answer = honest_error((Failure("activity", kind, "the Activity server did not answer"),))
     assert (answer.status, content(answer)["code"]) == (status, code)
+    again = "in 5 seconds" if status == 504 else "later"
+    assert content(answer)["message"] == (
+        f"The Activity is not available right now. Please try again {again}."
+    )
 
 
 @given(st.none() | st.floats(0, 86400))

@@ -4,12 +4,14 @@ import asyncio
 import logging
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
 
-from proxy.call import Answer, Call
+from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.errors import ActivityAway, MalformedBody
-from proxy.events import Crashed, RequestEnded, RequestStarted
+from proxy.events import Crashed, RequestEnded, RequestStarted, SourceFailedEvent
+from proxy.passthrough import PassThrough, activity_session
 from tests.clocks import FakeClock
+from tests.gateway_fakes import Part, http, scripted
 from tests.listener_fakes import Passing, Recorded, listening
 from tests.origins import PATIENCE, client, read_head, request, until
 
@@ -87,9 +89,34 @@ async def test_an_activity_server_that_is_away_is_a_502(reason: str) -> None:
         got = await it.send("GET", "/assets/x.js")
         ended = await it.ended()
     assert (got.status, got.json()["code"]) == (502, "activity_unreachable")
-    assert got.json()["message"] == f"The Activity server is away ({reason})"
+    assert got.json()["message"] == "The Activity is not available right now. Please try again later."
+    detail = f"the Activity server is away ({reason})"
+    failure = Failure("activity", FailureKind.UNREACHABLE, detail)
+    assert got.headers["Proxy-Status"] == (
+        f'activity-proxy; next-hop=activity; error=destination_unavailable; details="{detail}"'
+    )
     assert (ended.route, ended.status, ended.source) == ("pass", 502, "error")
+    assert ended.failures == (failure,)
+    assert it.events.of(SourceFailedEvent) == [SourceFailedEvent("pass", failure, ended.request_id)]
     assert not it.crashed
+
+
+async def test_an_answer_that_broke_off_is_an_error_with_its_own_status() -> None:
+    """What the Activity server did not finish is told as its failure, with the status that was sent."""
+    broken = http(200, b"x" * 10)[:-5]
+    async with scripted(Part(broken)) as origin, activity_session() as session:
+
+        async def splice(*_: object) -> web.StreamResponse:
+            raise AssertionError
+
+        async with listening(passing=PassThrough(origin.url.origin(), session, splice)) as it:
+            with pytest.raises(ClientPayloadError):
+                await it.send("GET", "/assets/x.js")
+            ended = await it.ended()
+    failure = Failure("activity", FailureKind.UNREACHABLE, "the answer broke off")
+    assert (ended.route, ended.status, ended.source) == ("pass", 200, "error")
+    assert ended.failures == (failure,)
+    assert it.events.of(SourceFailedEvent) == [SourceFailedEvent("pass", failure, ended.request_id)]
 
 
 @pytest.mark.parametrize("error", [MalformedBody("x"), web.RequestPayloadError("x")])

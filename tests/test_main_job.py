@@ -4,10 +4,15 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from aiohttp import ClientSession
 
+from proxy.clock import SystemClock
+from proxy.sandbox import Sandbox
 from proxy.sandbox_faults import Fault, Faults
 from proxy.sandbox_releases import GatewayManner
-from tests.running import SEVEN, configured, watched, watching
+from proxy.sidecar import Sidecar
+from tests.clocks import until
+from tests.running import SEVEN, Viewer, configured, watched, watching
 
 MANNERS = get_args(GatewayManner)
 
@@ -20,6 +25,7 @@ async def test_the_seven_calls_are_answered_by_every_release(tmp_path: Path, man
     details = replies.pop("/api/kaltura/video/1_e0000003/details")
     token = replies.pop("/api/token")
     assert (token.status, token.source) == (200, "activity")
+    assert token.headers["Cache-Control"] == "no-store"
     assert set(token.json) >= {"access_token", "token_type", "expires_in", "scope"}
     assert {(reply.status, reply.source) for reply in replies.values()} == {(200, "gateway")}
     if manner in {"plan", "older"}:
@@ -183,6 +189,7 @@ async def test_an_activity_server_that_is_away_is_a_502_while_routes_go_on(tmp_p
     assert (page.status, page.json["code"]) == (502, "activity_unreachable")
     assert (video.status, video.source) == (200, "gateway")
     assert (token.status, token.json["code"]) == (502, "activity_unreachable")
+    assert "Activity server" in page.headers["Proxy-Status"]
 
 
 async def test_the_token_exchange_passes_errors_as_they_are(tmp_path: Path) -> None:
@@ -192,3 +199,39 @@ async def test_the_token_exchange_passes_errors_as_they_are(tmp_path: Path) -> N
         invalid = await viewer.ask("POST", "/api/token", {"code": "invalid"})
     assert (missing.status, missing.source) == (400, "activity")
     assert (invalid.status, set(invalid.json)) == (500, {"error", "message"})
+
+
+class Shifted(SystemClock):
+    """The machine's clock, put forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds, with those that were skipped."""
+        return super().monotonic() + self.ahead
+
+
+async def test_another_release_after_a_short_outage_is_noticed(tmp_path: Path) -> None:
+    """A gateway that comes back as a newer release pages honestly, though no breaker ever opened."""
+    clock = Shifted()
+    async with Sandbox(manner="plan") as sandbox:
+        text = "gateway: {retry: {initial: 1ms, max: 1ms}}"
+        configuration = configured(tmp_path, text, activity=sandbox.activity_url, gateway=sandbox.gateway_url)
+        async with (
+            Sidecar(configuration, clock=clock, drain=0.0, grace=1.0) as sidecar,
+            ClientSession() as session,
+        ):
+            viewer, chosen = Viewer(session, f"http://{sidecar.listen}"), sidecar.parts.dialects.chosen
+            await until(lambda: len(chosen()) == 2)
+            await sandbox.gateway.offline()
+            for number in range(4, 7):
+                away = await viewer.ask("GET", f"/api/kaltura/video/1_e{number:07}")
+                assert away.source == "canned"
+            assert all(breaker.state == "closed" for breaker in sidecar.parts.breakers.values())
+            sandbox.gateway.manner = "newer"
+            await sandbox.gateway.online()
+            clock.ahead = 31.0
+            await viewer.ask("GET", "/api/kaltura/video/1_e0000007")
+            await until(lambda: {found.dialect for found in chosen().values()} == {"newer"})
+            reply = await viewer.ask("GET", "/api/kaltura/videos?page=2&pageSize=3")
+    assert [video["id"] for video in reply.json["videos"]] == ["1_e0000092", "1_e0000091", "1_e0000090"]

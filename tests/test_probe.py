@@ -1,14 +1,17 @@
 """What `probe` finds out of each release."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from proxy.lookup import carried_directory
 from proxy.probe import probe
 from proxy.sandbox import Sandbox
 from proxy.sandbox_faults import Fault, Faults
 from proxy.sandbox_releases import GatewayManner
 from tests.running import configured
+from tests.token_bench import jwt
 
 
 async def probed(folder: Path, sandbox: Sandbox, text: str = "") -> tuple[int, list[str]]:
@@ -86,3 +89,48 @@ async def test_a_call_that_is_refused_is_told(tmp_path: Path) -> None:
         sandbox.gateway.faults = Faults(routes=Fault(status=400))
         _, lines = await probed(tmp_path, sandbox)
     assert "video GET /videos/{videoId} refused with 400 (plan, newer)" in lines
+
+
+async def test_a_configured_token_that_is_refused_is_replaced(tmp_path: Path) -> None:
+    """What `run` would do with a refused token the probe does too, and says so."""
+    async with Sandbox() as sandbox:
+        status, lines = await probed(tmp_path, sandbox, "gateway: {token: not-the-gateways}")
+    assert status == 0
+    assert [line for line in lines if line.startswith("token")] == [
+        "token the configured one is refused; got by logging in"
+    ]
+    assert "video GET /videos/{videoId} supported (plan, newer)" in lines
+
+
+async def test_a_configured_token_that_is_over_is_replaced(tmp_path: Path) -> None:
+    """A token from last week is not taken for a good one."""
+    async with Sandbox() as sandbox:
+        status, lines = await probed(tmp_path, sandbox, f"gateway: {{token: {jwt(exp=1)}}}")
+    assert status == 0
+    assert "token the configured one is over; got by logging in" in lines
+
+
+async def test_a_refused_token_without_a_login_is_a_failure(tmp_path: Path) -> None:
+    """Where no login helps the probe ends with 1."""
+    async with Sandbox() as sandbox:
+        sandbox.gateway.faults = Faults(auth=Fault(status=503))
+        status, lines = await probed(tmp_path, sandbox, "gateway: {token: not-the-gateways}")
+    assert status == 1
+    assert lines[-1].startswith("token none: ")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "said"),
+    [
+        ("newer", "configured newer: all its calls are supported"),
+        ("plan", "configured plan: not supported: details, session"),
+        ("mine.yaml", "configured mine.yaml: all its calls are supported"),
+        ("auto", "fits newer (auto chooses it by itself)"),
+    ],
+)
+async def test_it_says_how_the_configured_dialect_fits(tmp_path: Path, dialect: str, said: str) -> None:
+    """A named table, a file of one's own too, is held against what the gateway has."""
+    shutil.copy(carried_directory() / "dialects" / "newer.yaml", tmp_path / "mine.yaml")
+    async with Sandbox(manner="newer") as sandbox:
+        _, lines = await probed(tmp_path, sandbox, f"gateway: {{dialect: {dialect}}}")
+    assert lines[-1] == said

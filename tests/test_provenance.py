@@ -102,6 +102,22 @@ def test_stand_ins_and_errors_are_not_kept(source: SourceName | None, status: in
     assert headers.get("Cache-Control") == (None if kept else "no-store")
 
 
+@pytest.mark.parametrize(
+    ("source", "status", "said"),
+    [
+        ("gateway", 200, ["public", "max-age=60"]),
+        ("activity", 200, ["public", "max-age=60"]),
+        ("canned", 200, ["no-store"]),
+        ("stale", 200, ["no-store"]),
+        ("activity", 500, ["no-store"]),
+    ],
+)
+def test_no_store_is_said_alone(source: SourceName, status: int, said: list[str]) -> None:
+    """Where an answer must not be kept, what its source says of keeping it is not repeated."""
+    own = (("Cache-Control", "public"), ("cache-control", "max-age=60"))
+    assert provenance(an_answer(source, status, headers=own), "r1").getall("Cache-Control") == said
+
+
 def test_answers_own_headers_are_added() -> None:
     """What a source or the ladder says of an answer comes along, also twice."""
     own = (("Retry-After", "5"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))

@@ -107,6 +107,17 @@ def problems(**changes: Any) -> list[tuple[tuple[str | int, ...], str]]:
         ),
         ({"call": "POST /v1", "retry": True}, ("retry",), "a POST must not be repeated"),
         ({"send": {}}, ("send",), "a GET has no body"),
+        ({"group": "token"}, ("group",), "token is the token endpoint's own breaker"),
+        ({"stale_if_error": 1.0}, ("stale_if_error",), "has no meaning without max_age"),
+        ({"stale_while_revalidate": 1.0}, ("stale_while_revalidate",), "has no meaning without max_age"),
+        ({"max_age": 1.0, "as": "user"}, ("max_age",), "a user's answer is never kept for others"),
+        ({"max_age": 1.0, "credential": True}, ("max_age",), "a user's answer is never kept for others"),
+        (
+            {"max_age": 1.0, "call": "POST /v1"},
+            ("max_age",),
+            "only the answer to a GET of the gateway can be kept",
+        ),
+        ({"max_age": 1.0, "fallback": ["stale"]}, ("fallback", 0), "the route has no stale_if_error"),
         (
             {"paging": "things", "input": {**PAGING, "page": {"from": "query", "default": "1"}}},
             ("paging",),

@@ -157,6 +157,12 @@ async def test_pauses_have_jitter(bench: TokenBench) -> None:
     assert (await failure(bench)).retry_after == pytest.approx(0.5 * (1 - 0.25 * 0.8))
 
 
+async def test_an_open_breaker_is_looked_at_again_soon(bench: TokenBench) -> None:
+    """A breaker may close before its time, so its pause is not waited out."""
+    bench.endpoint.trouble = [TokenEndpointFailed(FailureKind.BREAKER_OPEN, "open", 300.0)]
+    assert (await failure(bench)).retry_after == LONGEST_PAUSE
+
+
 async def test_a_retry_after_is_kept_but_not_for_ever(bench: TokenBench) -> None:
     """The endpoint's own pause is honoured; one of a day is cut to five minutes."""
     bench.endpoint.trouble = [

@@ -1,0 +1,18 @@
+"""Which events are signs that the gateway is away, so that another release may be there when it is back."""
+
+from proxy.call import Failure, FailureKind
+from proxy.events import AttemptEnded, Event, SourceFailedEvent, TokenRequested
+
+_AWAY = frozenset({FailureKind.UNREACHABLE, FailureKind.TIMEOUT, FailureKind.BREAKER_OPEN, FailureKind.TOKEN})
+
+
+def is_trouble(event: Event) -> bool:
+    """Tell whether an event says that the gateway did not answer, answered 5xx, or gave no token."""
+    match event:
+        case SourceFailedEvent(failure=Failure(source="gateway") as failure):
+            return failure.kind in _AWAY or (failure.status or 0) >= 500
+        case AttemptEnded(outcome=outcome):  # a stale answer hides a call that failed
+            return outcome == FailureKind.UNREACHABLE
+        case TokenRequested(outcome=outcome):
+            return outcome not in {"login", "refresh"}
+    return False
