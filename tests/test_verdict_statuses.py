@@ -192,3 +192,14 @@ def test_retry_after_date_is_held_against_now(ahead: int) -> None:
     """A date means the seconds from now until then."""
     date = format_datetime(datetime.fromtimestamp(NOW + ahead, UTC), usegmt=True)
     assert retry_after_seconds(date, NOW) == ahead
+
+
+@pytest.mark.parametrize(("status", "again"), [(500, False), (503, True), (403, True), (429, False)])
+def test_a_route_says_itself_after_which_statuses_it_is_repeated(status: int, again: bool) -> None:
+    """`retry_statuses` takes the place of the common ones, and changes nothing else of the verdict."""
+    own = VIDEO.model_copy(update={"retry_statuses": frozenset({503, 403})})
+    verdict, common = judge(own, status, b"", SCOPE), judge(VIDEO, status, b"", SCOPE)
+    assert isinstance(verdict, Failed)
+    assert isinstance(common, Failed)
+    assert verdict.retryable is again
+    assert verdict.counts is common.counts
