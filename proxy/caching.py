@@ -46,8 +46,9 @@ class Flights:
     _pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
     def under_way(self, key: str) -> "asyncio.Task[Answer] | None":
-        """Return the call that is under way for a key."""
-        return self._tasks.get(key)
+        """Return the call that is under way for a key; one that has landed is not."""
+        task = self._tasks.get(key)
+        return None if task is None or task.done() else task
 
     def launch(self, key: str, call: Coroutine[None, None, Answer]) -> "asyncio.Task[Answer]":
         """Begin the call for a key."""
@@ -88,7 +89,8 @@ class Flights:
             await asyncio.wait(tasks)
 
     def _landed(self, key: str, task: "asyncio.Task[Answer]") -> None:
-        self._tasks.pop(key, None)
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception) and not isinstance(error, SourceFailed):
             self.observe(Crashed("", error))
@@ -146,16 +148,25 @@ class Caching:
             return self._looked(call, "stale", kept(call, entry, "stale", f"hit; ttl={ttl}"))
         flight = self.flights.under_way(key)
         if flight is not None:
-            try:
-                answer = await asyncio.shield(flight)
-            except SourceFailed:
-                # A renewal in the background failed; its key pauses now, so this does not come back here.
-                return await self(call)
-            return self._looked(call, "coalesced", replace(answer, cache="fwd=miss; collapsed"))
-        fwd = "fwd=stale" if entry is not None else "fwd=miss"
+            return await self._join(flight, call)
         answer = await asyncio.shield(self.flights.launch(key, self._fill(key, call)))
+        if answer.source == "cache":
+            return self._looked(call, "hit", answer)
+        fwd = "fwd=stale" if entry is not None else "fwd=miss"
         stored = "; stored" if answer.etag is not None else ""
-        return self._looked(call, "miss", replace(answer, cache=fwd + stored))
+        return self._looked(call, "miss", _forwarded(answer, fwd + stored))
+
+    async def _join(self, flight: "asyncio.Task[Answer]", call: Call) -> Answer:
+        """Wait for another's call, as far as what it brings is for everyone."""
+        try:
+            answer = await asyncio.shield(flight)
+        except SourceFailed:
+            # A renewal in the background failed; its key pauses now, so this does not come back here.
+            return await self(call)
+        if answer.source == "activity":
+            # It was asked with the first viewer's own request, and may be for nobody else.
+            return self._looked(call, "miss", await self.answer(call))
+        return self._looked(call, "coalesced", _forwarded(answer, "fwd=miss; collapsed"))
 
     def _may_be_stale(self, call: Call, entry: Entry, age: float) -> bool:
         if entry.status != 200:
@@ -244,6 +255,11 @@ def kept(call: Call, entry: Entry, source: Literal["cache", "stale"], status: st
     if entry.status == 404:
         return Answer(404, b"", source, problem=missing(call), cache=status)
     return Answer(200, entry.body, source, etag=entry.etag, cache=status)
+
+
+def _forwarded(answer: Answer, status: str) -> Answer:
+    """Say that the answer was got anew; a kept one that stood in says so itself."""
+    return answer if answer.source in {"cache", "stale"} else replace(answer, cache=status)
 
 
 def _etag(body: bytes) -> str:

@@ -1,5 +1,6 @@
 """Puts together what keeps answers: the store, its snapshot, and the stages that use it."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from proxy.caching import Caching, Flights, Keys, Stale
 from proxy.call import Source
 from proxy.events import StoreTroubled
 from proxy.restart import Restart
+from proxy.settings import Settings
 from proxy.store import Store
 from proxy.stores import open_store
 from proxy.workshop import Workshop
@@ -38,7 +40,10 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     shop.resources.push_async_callback(store.aclose)
     purge: Callable[[], Awaitable[bool]] = store.purge
     if settings.cache.snapshot:
-        lives = [(route.max_age or 0.0) + (route.stale_if_error or 0.0) for route in shop.routes]
+        lives = [
+            (route.max_age or 0.0) + max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
+            for route in shop.routes
+        ]
         restart = Restart(
             Path(settings.cache.snapshot),
             store,
@@ -54,9 +59,17 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     flights = Flights(shop.clock, shop.observe)
     shop.observe.listeners.append(flights.notice)
     shop.resources.push_async_callback(flights.aclose)
-    keys = Keys(f"{settings.gateway.url} {settings.kaltura.partner_id}")
+    keys = Keys(_scope(settings))
 
     def before(ladder: Source) -> Source:
         return Caching(ladder, gateway, store, keys, flights, shop.clock, shop.random, shop.observe)
 
     return Keeping(store, Stale(store, keys, shop.clock), before, purge)
+
+
+def _scope(settings: Settings) -> str:
+    """Return what else decides the gateway's answers: where it is, and as whom it is called."""
+    login, token = settings.gateway.login, settings.gateway.token.get_secret_value()
+    caller = [login.discord_id, *sorted(login.roles), token]
+    said = "\n".join([settings.gateway.url, settings.kaltura.partner_id, *caller])
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()

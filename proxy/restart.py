@@ -1,7 +1,7 @@
 """Carries the last good answers over a restart: put back as stale at start, written now and then."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from proxy.clock import Clock
@@ -26,6 +26,7 @@ class Restart:
     keep: float
     clock: Clock
     observe: Observe
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def restore(self) -> None:
         """Put back what the run before left, as stale. A file that is of no use is told of and ignored."""
@@ -37,20 +38,27 @@ class Restart:
             if left > 0:
                 await self.store.set(key, replace(entry, max_age=0.0), left)
 
-    async def save(self) -> None:
-        """Write what there is; a file that cannot be written is told of, and the one before stays."""
-        # A 404 is worth nothing as stale.
-        good = [(key, entry) for key, entry in self.store.items() if entry.status == 200]
-        try:
-            await asyncio.to_thread(write, self.path, good, self.limit)
-        except OSError as error:
-            self.observe(SnapshotIgnored(f"the snapshot cannot be written: {error.strerror}"))
+    async def save(self) -> bool:
+        """Write what there is, and tell whether that was done; if not, the file before stays."""
+        # A write that began goes on when its caller is cancelled, and the next one waits for it: the file
+        # never goes back to what was before.
+        return await asyncio.shield(asyncio.create_task(self._write()))
+
+    async def _write(self) -> bool:
+        async with self.writing:
+            # A 404 is worth nothing as stale.
+            good = [(key, entry) for key, entry in self.store.items() if entry.status == 200]
+            try:
+                await asyncio.to_thread(write, self.path, good, self.limit)
+            except OSError as error:
+                self.observe(SnapshotIgnored(f"the snapshot cannot be written: {error.strerror}"))
+                return False
+            return True
 
     async def purge(self) -> bool:
-        """Drop everything, in the file too, and tell whether the store did."""
+        """Drop everything, in the file too, and tell whether that was done."""
         done = await self.store.purge()
-        await self.save()
-        return done
+        return await self.save() and done
 
     async def run(self) -> None:
         """Write every now and then, until cancelled."""

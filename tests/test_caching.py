@@ -262,6 +262,50 @@ async def test_who_joins_a_renewal_that_fails_gets_what_stands_in(bench: Bench) 
     assert (await joining).source == "stale"
 
 
+async def test_who_asks_as_a_renewal_fails_and_nothing_is_kept_gets_what_stands_in(bench: Bench) -> None:
+    """A flight that has just landed is not joined again, however many ask in that very moment."""
+    await bench.ask(video())
+    bench.clock.shift(61)
+    bench.gateway.gate.clear()
+    bench.gateway.fails = True
+    await bench.ask(video())
+    await settle()
+    await bench.store.purge()
+
+    async def late() -> Answer:
+        await bench.gateway.gate.wait()
+        return await bench.ask(video())
+
+    asking = [asyncio.create_task(late()) for _ in range(3)]
+    asking.append(asyncio.create_task(bench.ask(video())))
+    await settle()
+    bench.gateway.gate.set()
+    assert {answer.source for answer in await asyncio.gather(*asking)} == {"canned"}
+
+
+async def test_the_activity_servers_own_answer_is_nobody_elses(bench: Bench) -> None:
+    """What was asked for with one viewer's cookies is not given to another who asks at the same time."""
+    gate = asyncio.Event()
+
+    async def ladder(call: Call) -> Answer:
+        await gate.wait()
+        return Answer(200, call.request_id.encode(), "activity")
+
+    cache = replace(bench.cache, answer=ladder)
+    asking = [asyncio.create_task(cache(replace(video(), request_id=name))) for name in ("alice", "bob")]
+    await settle()
+    gate.set()
+    assert [answer.body for answer in await asyncio.gather(*asking)] == [b"alice", b"bob"]
+
+
+async def test_a_stale_answer_of_the_ladder_says_how_old_it_is(bench: Bench) -> None:
+    """It was not got anew and not stored, and does not claim to be."""
+    await bench.ask(video())
+    bench.clock.shift(1000)
+    bench.gateway.fails = True
+    assert (await bench.ask(video())).cache == "hit; ttl=-940"
+
+
 @pytest.mark.parametrize(
     "event", [BreakerChanged("catalog", "half_open", "closed"), TokenAcquired("service", None)]
 )

@@ -1,15 +1,19 @@
 """The last good answers over a restart: through a whole sidecar, and the file's troubles."""
 
 import asyncio
+import threading
 from pathlib import Path
+
+import pytest
 
 from proxy.call import JSON
 from proxy.events import Event, SnapshotIgnored
 from proxy.memory_store import MemoryStore
 from proxy.restart import EVERY, Restart
 from proxy.sandbox import Sandbox
+from proxy.snapshot import read, write
 from proxy.store import Entry
-from tests.clocks import FakeClock, until
+from tests.clocks import FakeClock, settle, until
 from tests.running import SEVEN, configured, watched
 
 GOOD = Entry(200, b'{"id":"1_abc"}', '"e"', 1_795_395_189.0, 60.0)
@@ -69,9 +73,12 @@ async def test_a_file_that_is_none_of_ours_is_told_and_ignored(tmp_path: Path) -
 
 
 async def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """A directory that is not there stops nobody."""
+    """A directory that is not there stops nobody, but a purge says that the file is as it was."""
     events: list[Event] = []
-    await restarting(tmp_path / "nowhere" / "snapshot", FakeClock(), events).save()
+    restart = restarting(tmp_path / "nowhere" / "snapshot", FakeClock(), events)
+    assert not await restart.save()
+    assert not await restart.purge()
+    events.pop()
     assert [type(event) for event in events] == [SnapshotIgnored]
 
 
@@ -85,3 +92,29 @@ async def test_it_is_written_now_and_then(tmp_path: Path) -> None:
     await until((tmp_path / "snapshot").exists)
     running.cancel()
     await asyncio.wait({running})
+
+
+async def test_a_slow_write_never_comes_after_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A purge while the file is being written leaves an empty file, even when that writer was cancelled."""
+    restart = restarting(tmp_path / "snapshot", FakeClock(), [])
+    await restart.store.set("young", GOOD, 7200)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path, entries: list[tuple[str, Entry]], limit: int) -> None:
+        if entries:
+            begun.set()
+            go_on.wait(5)
+        write(path, entries, limit)
+
+    monkeypatch.setattr("proxy.restart.write", slow)
+    saving = asyncio.create_task(restart.save())
+    await until(begun.is_set)
+    saving.cancel()
+    await asyncio.wait({saving})
+    purging = asyncio.create_task(restart.purge())
+    await settle()
+    go_on.set()
+    assert await purging
+    assert read(tmp_path / "snapshot", 0.0, 1024).entries == ()
