@@ -9,7 +9,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,21 @@ def _configuration(path: Path, listen: str | None = None, admin: str | None = No
     return configuration
 
 
+@contextmanager
+def _stops() -> Iterator[None]:
+    """Heed a stop signal before the loop does: the first process of a container has no default for it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, lambda _number, _frame: sys.exit(OK))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@_stops()
 def _run(options: argparse.Namespace) -> int:
-    _stop_while_starting()
     configuration = _configuration(options.config, options.listen, options.admin)
     if configuration is None:
         return BAD_USAGE
@@ -110,8 +124,8 @@ def _run(options: argparse.Namespace) -> int:
     return _with_logs(serve(configuration, _say, _say_error))
 
 
+@_stops()
 def _demo(options: argparse.Namespace) -> int:
-    _stop_while_starting()
     from proxy.configuration import ConfigurationError
     from proxy.demo import demonstrate
 
@@ -151,6 +165,7 @@ def _probe(options: argparse.Namespace) -> int:
     return asyncio.run(probe(configuration, _say))
 
 
+@_stops()
 def _sandbox(options: argparse.Namespace) -> int:
     from proxy.sandbox import run_sandbox
 
@@ -177,12 +192,6 @@ def _health(options: argparse.Namespace) -> int:
         _say_error(f"activity-proxy: {problem}")
         return FAILED
     return OK
-
-
-def _stop_while_starting() -> None:
-    """Heed a stop signal before the loop does: the first process of a container has no default for it."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: sys.exit(OK))
 
 
 def _with_logs(running: Coroutine[Any, Any, int]) -> int:

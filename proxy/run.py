@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 from proxy import __version__
 from proxy.configuration import Configuration
@@ -26,27 +27,36 @@ async def serve(configuration: Configuration, say: Say, complain: Say, *, then: 
         complain("activity-proxy: aiohttp runs without its C parser, which is not safe for a proxy")
         return 1
     sidecar = Sidecar(configuration)
-    async with stop_signals() as asked:
+    async with stop_signals() as (first, second):
         try:
-            await sidecar.start()
+            if not await _unless(first, sidecar.start()):
+                return 0
         except OSError as error:
             complain(f"activity-proxy: {error.strerror or error}")
             return 1
         say(ready_line(sidecar))
         if then:
             say(then.format(public=sidecar.listen))
-        await asked.get()
-        stopping = asyncio.create_task(sidecar.stop())
-        again = asyncio.create_task(asked.get())
-        await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
-        again.cancel()
-        if stopping.done():
-            await stopping
-        else:
-            stopping.cancel()
-            await asyncio.wait({stopping})
+        await first
+        if not await _unless(second, sidecar.stop()):
             await sidecar.stop(at_once=True)
     return 0
+
+
+async def _unless(told: asyncio.Future[int], work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work and return true; when told before it is done, break it off and return false."""
+    working = asyncio.create_task(work)
+    awaited: set[asyncio.Future[Any]] = {working, told}
+    try:
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+    if working.cancelled():
+        return False
+    working.result()  # raises what it raised
+    return True
 
 
 def ready_line(sidecar: Sidecar) -> str:
@@ -60,14 +70,23 @@ def ready_line(sidecar: Sidecar) -> str:
 
 
 @asynccontextmanager
-async def stop_signals() -> AsyncIterator[asyncio.Queue[int]]:
-    """Give a queue of the stop signals that come in, while the block lasts."""
-    asked: asyncio.Queue[int] = asyncio.Queue()
+async def stop_signals() -> AsyncIterator[tuple[asyncio.Future[int], asyncio.Future[int]]]:
+    """Give what will be the first and the second stop signal that comes in while the block lasts."""
     loop = asyncio.get_running_loop()
+    signals: tuple[asyncio.Future[int], asyncio.Future[int]] = (loop.create_future(), loop.create_future())
+
+    def told(number: int) -> None:
+        for awaited in signals:
+            if not awaited.done():
+                awaited.set_result(number)
+                break
+
+    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
     for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, asked.put_nowait, number)
+        loop.add_signal_handler(number, told, number)
     try:
-        yield asked
+        yield signals
     finally:
-        for number in _STOP_SIGNALS:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

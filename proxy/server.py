@@ -10,57 +10,27 @@ from asyncio import Task
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import SERVER_SOFTWARE, RawRequestMessage
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import _ErrInfo
 
 from proxy.clock import Clock
-from proxy.errors import MalformedBody, error_body
-from proxy.events import Observe, RequestEnded, RequestStarted
+from proxy.errors import MalformedBody
+from proxy.events import Observe
+from proxy.refusal import CODING, VERSION, ListenerName, NewRequestId, Refuse, refusal_for
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-NewRequestId = Callable[[], str]
-ListenerName = Literal["public", "admin"]
 
 AT_ONCE = 0.01
 """Seconds that aiohttp waits, twice, before it cuts a connection; to it no time is time without end."""
 CUTTING = 0.5
 """Seconds, at most, that cancelled handlers have to clean up in."""
-CLIENT_LEFT = 499
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    status: int
-    error: str
-    message: str
-    code: str
-
-    def response(self, request_id: str) -> web.Response:
-        """Return the refusal as an answer that ends the connection."""
-        response = web.Response(
-            status=self.status,
-            body=error_body(self.error, self.message, self.code, request_id),
-            content_type="application/json",
-            charset="utf-8",
-            headers={"X-Request-Id": request_id, "Cache-Control": "no-store"},
-        )
-        response.force_close()
-        return response
-
-
-_MALFORMED = _Refusal(400, "Bad request", "The request is not valid HTTP.", "bad_request")
-_TOO_LONG = _Refusal(431, "Request header too large", "A line is too long.", "header_too_large")
-_CODING = _Refusal(501, "Not implemented", "Only chunked is known as Transfer-Encoding.", "transfer_coding")
-_VERSION = _Refusal(505, "HTTP version not supported", "Use HTTP/1.1.", "http_version")
-_TIMEOUT = _Refusal(504, "Timeout", "The answer took too long.", "timeout")
-_FAILED = _Refusal(500, "Internal error", "The request could not be answered.", "internal")
 
 
 def public_server(
@@ -88,7 +58,7 @@ def public_server(
         listener: What the events call this listener.
         keepalive_timeout: Seconds that an idle connection is kept, longer than those before us keep it.
     """
-    refuse = _Refuse(listener, new_request_id, clock, observe)
+    refuse = Refuse(listener, new_request_id, clock, observe)
     return HttpServer(handler, header_limit, refuse, logger, keepalive_timeout)
 
 
@@ -121,55 +91,18 @@ def origin_form(raw_path: str, host: str | None = None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Refuse:
-    """Answers a request that never gets to the handler, and tells of it as the handler would."""
-
-    listener: ListenerName
-    new_request_id: NewRequestId
-    clock: Clock
-    observe: Observe
-
-    async def __call__(self, request: web.BaseRequest, refusal: _Refusal, target: str) -> web.StreamResponse:
-        start = self.clock.monotonic()
-        request_id = self.new_request_id()
-        response = refusal.response(request_id)
-        status, sent = CLIENT_LEFT, 0
-        self.observe(RequestStarted(self.listener))
-        try:
-            await response.prepare(request)
-            await response.write_eof()
-            status, sent = refusal.status, response.content_length or 0
-        finally:
-            self.observe(
-                RequestEnded(
-                    listener=self.listener,
-                    route="none",
-                    method=request.method,
-                    status=status,
-                    source="error",
-                    seconds=self.clock.monotonic() - start,
-                    request_id=request_id,
-                    target=target,
-                    client=request.remote or "",
-                    bytes_sent=sent,
-                )
-            )
-        return response
-
-
-@dataclass(frozen=True, slots=True)
 class _Admission:
     """Turns away what the proxy could not pass on faithfully, and answers `Expect`."""
 
     handler: Handler
-    refuse: _Refuse
+    refuse: Refuse
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         if not HttpVersion10 <= request.version <= HttpVersion11:
-            return await self.refuse(request, _VERSION, request.raw_path)
+            return await self.refuse(request, VERSION, request.raw_path)
         headers = request.headers
         if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
-            return await self.refuse(request, _CODING, request.raw_path)
+            return await self.refuse(request, CODING, request.raw_path)
         if headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # the answer proper has not begun
@@ -212,7 +145,7 @@ class _Connection(web.RequestHandler):
         async def refuse(request: web.BaseRequest) -> web.StreamResponse:
             self.log_exception("malformed request", exc_info=err_info.exc)
             # What target it has, nobody knows.
-            return await self.server.refuse(request, _refusal(err_info.status, err_info.exc), "")
+            return await self.server.refuse(request, refusal_for(err_info.status, err_info.exc), "")
 
         return refuse
 
@@ -234,7 +167,7 @@ class _Connection(web.RequestHandler):
         self.log_exception("request from %s failed", request.remote, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun, so that no other can be given")
-        return _refusal(status, exc).response(self.server.refuse.new_request_id())
+        return refusal_for(status, exc).response(self.server.refuse.new_request_id())
 
     def log_exception(self, *args: object, **kw: object) -> None:
         error = kw.get("exc_info")
@@ -243,14 +176,6 @@ class _Connection(web.RequestHandler):
             self.logger.info("malformed or broken request: %s", type(error).__name__)
         else:
             super().log_exception(*args, **kw)
-
-
-def _refusal(status: int, exc: BaseException | None) -> _Refusal:
-    if isinstance(exc, LineTooLong):
-        return _TOO_LONG
-    if status == 400 or isinstance(exc, MalformedBody):
-        return _MALFORMED
-    return _TIMEOUT if status == 504 else _FAILED
 
 
 class HttpServer(web.Server):
@@ -263,7 +188,7 @@ class HttpServer(web.Server):
         self,
         handler: Handler,
         header_limit: int,
-        refuse: _Refuse,
+        refuse: Refuse,
         logger: logging.Logger,
         keepalive_timeout: float,
     ) -> None:

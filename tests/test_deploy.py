@@ -13,6 +13,7 @@ import yaml
 from proxy import __version__
 from proxy.cli import _parser
 from proxy.configuration import ConfigurationError, load
+from proxy.server import AT_ONCE, CUTTING
 from proxy.settings import Settings
 from proxy.sidecar import DRAIN, GRACE
 
@@ -187,7 +188,7 @@ def test_the_manifest_runs_this_version() -> None:
 
 def test_running_requests_get_their_time_at_a_stop() -> None:
     """Nobody kills the sidecar while it lets running requests finish."""
-    stopping = DRAIN + GRACE
+    stopping = DRAIN + GRACE + 2 * (2 * AT_ONCE + CUTTING)  # for each of two listeners
     pod = _pod()
     before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > before + stopping

@@ -12,6 +12,7 @@ from aiohttp import http_parser, web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.events import Event, RequestEnded, RequestStarted
 from proxy.server import c_parser_in_use, origin_form
 from tests.origins import (
     PATIENCE,
@@ -311,3 +312,32 @@ async def read_once(port: int, sent: bytes) -> bytes:
         writer.write(sent)
         async with asyncio.timeout(PATIENCE):
             return await reader.read(1000)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "method", "target"),
+    [
+        (SECRET + b"\r\n\r\n", 400, "UNKNOWN", ""),
+        (request(b"GET /" + SECRET * 100), 431, "UNKNOWN", ""),
+        (request(b"POST /a", b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 501, "POST", "/a"),
+        (b"GET /b HTTP/2.0\r\nHost: a\r\n\r\n", 505, "GET", "/b"),
+        (request(b"GET /"), None, "", ""),
+    ],
+)
+async def test_what_is_refused_is_told_once(
+    sent: bytes, status: int | None, method: str, target: str
+) -> None:
+    """A refusal makes the events of a request, with its answer's id; what gets to the handler, none."""
+    events: list[Event] = []
+    async with serving(echo, header_limit=1000, observe=events.append) as (port, _):
+        message = await exchange(port, sent)
+    if status is None:
+        assert events == []
+        return
+    started, ended = events
+    assert started == RequestStarted("public")
+    assert isinstance(ended, RequestEnded)
+    assert (ended.listener, ended.route, ended.source) == ("public", "none", "error")
+    assert (ended.status, ended.method, ended.target) == (status, method, target)
+    assert ended.request_id.encode() == message.one("X-Request-Id")
+    assert (ended.bytes_sent, ended.client) == (len(message.body), "127.0.0.1")

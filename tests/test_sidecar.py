@@ -13,6 +13,7 @@ from proxy.sandbox_faults import Fault, Faults
 from proxy.sidecar import Sidecar
 from proxy.workshop import Observers
 from tests.clocks import settle, until
+from tests.origins import client, read_head, request
 from tests.running import SEVEN, configured, watched, watching
 
 
@@ -200,14 +201,17 @@ async def test_what_never_ends_has_the_grace_once_and_together(tmp_path: Path) -
         async with (
             watched(configuration, grace=0.5) as (sidecar, viewer),
             viewer.session.get(f"{viewer.base}/events?count=1000000") as stream,
-            viewer.session.ws_connect(f"{viewer.base}/ws", autoclose=False) as client,
+            client(sidecar.listen.port) as (reader, writer),
         ):
             await stream.content.readline()
+            fields = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13")
+            writer.write(request(b"GET /ws", *fields, b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
+            assert (await read_head(reader)).status == 101
             begun = asyncio.get_running_loop().time()
             await sidecar.stop()
-            assert asyncio.get_running_loop().time() - begun < 4 * 0.5
+            assert asyncio.get_running_loop().time() - begun < 2 * 0.5
+            assert (len(sidecar.parts.tunnels), sidecar.ready) == (0, False)
             stream.close()
-            await client.close()
 
 
 @pytest.mark.parametrize("target", ["/api/kaltura/video/1_abc", "/api/health"])
