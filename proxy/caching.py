@@ -12,14 +12,15 @@ a short time, errors never.
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import quote
 
-from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, missing
+from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, Value, missing
 from proxy.clock import Clock
 from proxy.events import BreakerChanged, CacheLooked, Crashed, Event, Observe, TokenAcquired
+from proxy.route import Route
 from proxy.store import Entry, Store
 
 MISSING_AGE = 10.0
@@ -104,11 +105,14 @@ class Keys:
 
     def key(self, call: Call) -> str:
         """Return the one key for all spellings of the same call: the route's own values, nothing else."""
-        route = call.route
+        return self.of(call.route, call.values)
+
+    def of(self, route: Route, given: Mapping[str, Value]) -> str:
+        """Return the key of a route's answer for these values."""
         made_by = f"{self.scope}\n{route.call}\n{route.reply and route.reply.text}"
         digest = hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
         values = "&".join(
-            f"{quote(name)}={quote(str(value), safe='')}" for name, value in sorted(call.values.items())
+            f"{quote(name)}={quote(str(value), safe='')}" for name, value in sorted(given.items())
         )
         return f"{route.name}:{digest}:{values}"
 

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import orjson
 
 from proxy.assembly import policy_of
+from proxy.caching import Keys
 from proxy.call import Value
 from proxy.clock import SystemClock
 from proxy.configuration import Configuration
 from proxy.inputs import InvalidInput, called_with, query_values, read_inputs
+from proxy.keeping import key_scope
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
 from proxy.route import Route
 from proxy.server import origin_form
@@ -58,6 +60,8 @@ def _explained(configuration: Configuration, method: str, given: str, body: str)
             yield f"refused    400 invalid_request: {error}"
             return
         yield "values     " + (", ".join(f"{name}={value!r}" for name, value in values.items()) or "none")
+        if route.max_age is not None and configuration.settings.mode == "auto":
+            yield f"cache key  {Keys(key_scope(configuration.settings)).of(route, values)}"
         yield from _lines(configuration, route, called, call)
 
 

@@ -59,7 +59,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     flights = Flights(shop.clock, shop.observe)
     shop.observe.listeners.append(flights.notice)
     shop.resources.push_async_callback(flights.aclose)
-    keys = Keys(_scope(settings))
+    keys = Keys(key_scope(settings))
 
     def before(ladder: Source) -> Source:
         return Caching(ladder, gateway, store, keys, flights, shop.clock, shop.random, shop.observe)
@@ -67,7 +67,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     return Keeping(store, Stale(store, keys, shop.clock), before, purge)
 
 
-def _scope(settings: Settings) -> str:
+def key_scope(settings: Settings) -> str:
     """Return what else decides the gateway's answers: where it is, and as whom it is called."""
     login, token = settings.gateway.login, settings.gateway.token.get_secret_value()
     caller = [login.discord_id, *sorted(login.roles), token]

@@ -1,6 +1,7 @@
 """What `explain` says of requests."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,25 @@ def said(folder: Path, method: str, target: str, body: str = "", text: str = "")
     return [" ".join(line.split()) for line in lines]
 
 
+def test_the_key_of_a_kept_answer_is_told(tmp_path: Path) -> None:
+    """Spellings of the same call have one key; a session has none, nor has anything in mode live."""
+
+    def key(method: str, target: str, body: str = "", text: str = "") -> str | None:
+        lines = said(tmp_path, method, target, body, text)
+        return next((line for line in lines if line.startswith("cache key")), None)
+
+    found = key("GET", "/api/kaltura/videos?page=1&utm=x")
+    assert found is not None
+    assert re.fullmatch(r"cache key videos:[0-9a-f]{16}:page=1&pageSize=30", found)
+    assert key("GET", "/api/kaltura/videos") == found
+    assert key("POST", "/api/kaltura/session", SESSION_BODY) is None
+    assert key("GET", "/api/kaltura/videos", text="mode: live") is None
+
+
 def test_a_rewritten_call_is_explained_from_route_to_ladder(tmp_path: Path) -> None:
     """A video's lines name route, table, values, call, masked headers and ladder."""
-    assert said(tmp_path, "GET", "/.proxy/api/kaltura/video/1_abc?x=1") == [
+    lines = said(tmp_path, "GET", "/.proxy/api/kaltura/video/1_abc?x=1")
+    assert [line for line in lines if not line.startswith("cache key")] == [
         "route video: GET /api/kaltura/video/{videoId}",
         "dialect plan and newer",
         "values videoId='1_abc'",
