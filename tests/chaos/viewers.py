@@ -187,8 +187,9 @@ class Crowd:
 def wrong(seen: Seen, *, shells: bool = False, production: bool = False) -> str | None:
     """Tell what a viewer must not have seen, if that is what they saw.
 
-    A shell is how the gateway says that there is no such video, so with `shells` a video may be 404. In
-    production a credential may be an honest error.
+    A shell is how the gateway says that there is no such video, so with `shells` a video may be 404, and
+    canned later on: that the last good answer outlives a 404 is held by the cache's own tests. In production
+    a credential may be an honest error.
     """
     wish = seen.wish
     if seen.status == 404 and wish.kind == "video" and (shells or wish.video in ABSENT_IDS):
@@ -200,7 +201,8 @@ def wrong(seen: Seen, *, shells: bool = False, production: bool = False) -> str 
         return f"status {seen.status}"
     if seen.source not in SOURCES or not seen.headers.get("Cache-Status", "").startswith("activity-proxy;"):
         return "an answer that does not tell its source"
-    if seen.source == "canned" and (wish.known or (production and credential)):
+    gone = shells and wish.kind == "video"
+    if seen.source == "canned" and ((wish.known and not gone) or (production and credential)):
         return "a canned answer"
     return None if _fits(seen) else "not what was asked for"
 
