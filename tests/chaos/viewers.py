@@ -187,9 +187,9 @@ class Crowd:
 def wrong(seen: Seen, *, shells: bool = False, production: bool = False) -> str | None:
     """Tell what a viewer must not have seen, if that is what they saw.
 
-    A shell is how the gateway says that there is no such video, so with `shells` a video may be 404, and
-    canned later on: that the last good answer outlives a 404 is held by the cache's own tests. In production
-    a credential may be an honest error.
+    A shell is how the gateway says that there is no such video, so with `shells` a video may be 404. That it
+    may be canned after that is a gap: a known video should keep its real title, and once, on a busy machine,
+    did not, for a reason that is not known. In production a credential may be an honest error.
     """
     wish = seen.wish
     if seen.status == 404 and wish.kind == "video" and (shells or wish.video in ABSENT_IDS):
