@@ -15,7 +15,9 @@ BUILD = Path("deploy/build-requirements.txt")
 DEVELOPMENT = Path(".ci/requirements.txt")
 WANTED = Path(".ci/requirements.in")
 
-_ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9,_-]+\])?==(?P<version>\S+)(?: --hash=sha256:[0-9a-f]{64})+")
+_ENTRY = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9,_-]+\])?==(?P<version>\S+)(?: --hash=sha256:[0-9a-f]{64})+"
+)
 
 
 def problems() -> Iterator[str]:
