@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.redis_store import CONNECTIONS, PURGE_LIMIT
+from proxy.redis_link import CONNECTIONS
+from proxy.redis_store import PURGE_LIMIT
 from proxy.store import encode
 from tests.clocks import FakeClock
 from tests.redis_server import PASSWORD, RedisServer, free_port, program, running

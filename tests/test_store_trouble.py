@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.redis_store import CONNECTIONS, FAILURES, LIMIT, PATIENCE, PAUSE
+from proxy.redis_link import CONNECTIONS, FAILURES, LIMIT, PATIENCE, PAUSE
 from tests.clocks import settle, until
 from tests.redis_server import RedisServer, free_port, running
 from tests.stores import KEY, Opened, entry, opened
@@ -200,7 +200,7 @@ async def test_connection_that_took_long_serves_the_next_request() -> None:
         assert await one.store.get(KEY) is None
         assert one.troubles == ["slow"]
         greet.set()
-        await until(lambda: not one.store._running)
+        await until(lambda: not one.store._link._running)
         assert await one.store.get("other") is None
         assert one.troubles == ["slow"]
         assert connections == 1
@@ -240,7 +240,7 @@ async def test_closing_lets_those_go_who_wait() -> None:
     """Whoever waits for Redis while the store is closed gets a miss at once."""
     async with impostor(silence) as url, opened(url) as one:
         waiting = asyncio.create_task(one.store.get(KEY))
-        await until(lambda: bool(one.store._begun))
+        await until(lambda: bool(one.store._link._begun))
         async with asyncio.timeout(LIMIT):
             await one.store.aclose()
             assert await waiting is None

@@ -102,7 +102,8 @@ async def test_url_decides_the_store() -> None:
 
 def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package for Redis the error says how to get it, and shows no password."""
-    monkeypatch.delitem(sys.modules, "proxy.redis_store")
+    for name in ("proxy.redis_store", "proxy.redis_link"):
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.setitem(sys.modules, "redis.exceptions", None)
     with pytest.raises(Refused, match=r"redis://cache:6379/0 needs the extra .*activity-proxy\[redis\]"):
