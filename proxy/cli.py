@@ -70,11 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("target", metavar="TARGET", help="path and query, like /api/kaltura/videos?page=2")
     explain.add_argument("--body", default="", metavar="JSON", help="the request's JSON body")
     with_configuration(add("probe", _probe, "ask the gateway each call and say which dialect fits"))
-    sandbox = add("sandbox", _sandbox, "stand-ins for the gateway and the Activity server alone")
+    sandbox = add("sandbox", _sandbox, "stand-ins for the gateway, Kaltura and the Activity server alone")
     sandbox.add_argument("--manner", choices=MANNERS, default="newer", help="whose manners the gateway has")
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen at")
     sandbox.add_argument("--activity-port", type=_port, default=3002, metavar="PORT")
     sandbox.add_argument("--gateway-port", type=_port, default=3000, metavar="PORT")
+    sandbox.add_argument("--kaltura-port", type=_port, default=3003, metavar="PORT")
     sandbox.add_argument("--token-life", type=float, default=3600.0, metavar="SECONDS")
     health = add("health", _health, "ask a running sidecar whether it is alive (for container health checks)")
     with_configuration(health)
@@ -176,6 +177,7 @@ def _sandbox(options: argparse.Namespace) -> int:
             host=options.host,
             activity_port=options.activity_port,
             gateway_port=options.gateway_port,
+            kaltura_port=options.kaltura_port,
             token_life=options.token_life,
         )
     )

@@ -1,4 +1,4 @@
-"""Both stand-ins together, for the tests, for the demo, and for `activity-proxy sandbox`."""
+"""All stand-ins together, for the tests, for the demo, and for `activity-proxy sandbox`."""
 
 import asyncio
 import signal
@@ -12,16 +12,19 @@ from proxy.clock import Clock, SystemClock
 from proxy.sandbox_activity import Activity
 from proxy.sandbox_control import control
 from proxy.sandbox_gateway import Gateway
+from proxy.sandbox_kaltura import Kaltura
 from proxy.sandbox_port import LOOPBACK, Port
 from proxy.sandbox_releases import GatewayManner
 
 ACTIVITY_PORT = 3002
 GATEWAY_PORT = 3000
+KALTURA_PORT = 3003
 TOKEN_LIFE = 3600.0  # seconds; the gateway's own default
 
 _WELCOME = """\
 sandbox Activity server  {activity}
 sandbox API Gateway      {gateway}  (manner: {manner})
+sandbox Kaltura          {kaltura}  (partner {partner}, admin secret {secret})
 
 Faults, for example:
   curl -X PUT {activity}/sandbox/faults -d '{{"routes": {{"latency": 5}}}}'
@@ -29,11 +32,12 @@ Faults, for example:
   curl -X PUT {activity}/sandbox/faults -d '{{"routes": {{"answer": "html", "rate": 0.5}}}}'
   curl -X PUT {activity}/sandbox/faults -d '{{"offline": true}}'
   curl -X PUT {activity}/sandbox/faults -d '{{}}'
-  curl -X POST {activity}/sandbox/revoke"""
+  curl -X POST {activity}/sandbox/revoke
+  curl -X PUT {activity}/sandbox/kaltura/faults -d '{{"offline": true}}'"""
 
 
 class Sandbox:
-    """The two stand-ins, up from entering to leaving.
+    """The three stand-ins, up from entering to leaving.
 
     `host` is the address to listen at, in numbers. Port 0 is any free one. `token_life` and
     `event_interval` are in seconds. What is random comes from `seed`.
@@ -46,6 +50,7 @@ class Sandbox:
         host: str = LOOPBACK,
         activity_port: int = 0,
         gateway_port: int = 0,
+        kaltura_port: int = 0,
         token_life: float = TOKEN_LIFE,
         event_interval: float = 1.0,
         clock: Clock | None = None,
@@ -54,10 +59,11 @@ class Sandbox:
         clock = clock or SystemClock()
         random = Random(seed)  # noqa: S311  (makes up sample data)
         self.gateway = Gateway(manner, clock, random, token_life=token_life, port=Port(gateway_port, host))
+        self.kaltura = Kaltura(clock, random, Port(kaltura_port, host))
         self.activity = Activity(
             clock,
             random,
-            control(self.gateway),
+            control(self.gateway, self.kaltura),
             port=Port(activity_port, host),
             event_interval=event_interval,
         )
@@ -76,6 +82,8 @@ class Sandbox:
         async with AsyncExitStack() as started:
             await self.gateway.online()
             started.push_async_callback(self.gateway.close)
+            await self.kaltura.online()
+            started.push_async_callback(self.kaltura.close)
             await self.activity.online()
             started.pop_all()
         return self
@@ -87,6 +95,7 @@ class Sandbox:
         traceback: TracebackType | None,
     ) -> None:
         await self.activity.close()
+        await self.kaltura.close()
         await self.gateway.close()
 
 
@@ -97,9 +106,10 @@ async def run_sandbox(
     host: str = LOOPBACK,
     activity_port: int = ACTIVITY_PORT,
     gateway_port: int = GATEWAY_PORT,
+    kaltura_port: int = KALTURA_PORT,
     token_life: float = TOKEN_LIFE,
 ) -> int:
-    """Run both stand-ins until SIGTERM or SIGINT, and return the exit status.
+    """Run the stand-ins until SIGTERM or SIGINT, and return the exit status.
 
     `say` takes what a person wants to know. 0 is stopped as asked, 1 that a port is taken.
     """
@@ -110,13 +120,23 @@ async def run_sandbox(
         host=host,
         activity_port=activity_port,
         gateway_port=gateway_port,
+        kaltura_port=kaltura_port,
         token_life=token_life,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
         async with sandbox:
-            say(_WELCOME.format(activity=sandbox.activity_url, gateway=sandbox.gateway_url, manner=manner))
+            say(
+                _WELCOME.format(
+                    activity=sandbox.activity_url,
+                    gateway=sandbox.gateway_url,
+                    manner=manner,
+                    kaltura=sandbox.kaltura.url,
+                    partner=sandbox.kaltura.partner_id,
+                    secret=sandbox.kaltura.secret,
+                )
+            )
             await stop.wait()
     except OSError as error:
         say(f"activity-proxy: the sandbox cannot listen: {error.strerror}")

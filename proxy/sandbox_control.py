@@ -4,42 +4,77 @@ They are there because a gateway that is offline could not be asked to come back
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import Protocol, get_args
 
 from aiohttp import web
 
 from proxy.sandbox_express import answer
-from proxy.sandbox_faults import FaultError, read_faults
+from proxy.sandbox_faults import FaultError, Faults, read_faults
 from proxy.sandbox_gateway import Gateway
 from proxy.sandbox_releases import GatewayManner
 
 
-def control(gateway: Gateway) -> Sequence[web.AbstractRouteDef]:
-    """Return the routes below `/sandbox` that steer that gateway.
+class Upstream(Protocol):
+    """A stand-in that can be steered."""
+
+    faults: Faults
+
+    @property
+    def calls(self) -> Counter[str]:
+        """The requests received, by what was asked."""
+        ...
+
+    @property
+    def is_online(self) -> bool:
+        """Whether connections are taken."""
+        ...
+
+    async def online(self) -> None:
+        """Take connections."""
+
+    async def offline(self) -> None:
+        """Refuse them."""
+
+    def revoke(self) -> None:
+        """Make void every credential that was given."""
+
+
+def control(gateway: Gateway, kaltura: Upstream) -> Sequence[web.AbstractRouteDef]:
+    """Return the routes that steer the gateway, below `/sandbox`, and Kaltura, below `/sandbox/kaltura`.
 
     `GET`, `PUT /sandbox/faults`: the faults in place, and whether the gateway is `offline`; what a
     `PUT` does not name is as it should be. `GET`, `PUT /sandbox/manner`: the release imitated.
     `POST /sandbox/revoke`: voids every token. `GET /sandbox/calls`: requests received, by route.
+    Kaltura has no manner.
     """
-    switches = _Switches(gateway)
+    manners = _Manners(gateway)
     return [
-        web.get("/sandbox/faults", switches.faults),
-        web.put("/sandbox/faults", switches.set_faults),
-        web.get("/sandbox/manner", switches.manner),
-        web.put("/sandbox/manner", switches.set_manner),
-        web.post("/sandbox/revoke", switches.revoke),
-        web.get("/sandbox/calls", switches.calls),
+        *_switches("/sandbox", gateway),
+        *_switches("/sandbox/kaltura", kaltura),
+        web.get("/sandbox/manner", manners.manner),
+        web.put("/sandbox/manner", manners.set_manner),
+    ]
+
+
+def _switches(below: str, upstream: Upstream) -> Sequence[web.AbstractRouteDef]:
+    switches = _Switches(upstream)
+    return [
+        web.get(f"{below}/faults", switches.faults),
+        web.put(f"{below}/faults", switches.set_faults),
+        web.post(f"{below}/revoke", switches.revoke),
+        web.get(f"{below}/calls", switches.calls),
     ]
 
 
 class _Switches:
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
 
     async def faults(self, _: web.Request) -> web.Response:
-        offline = not self._gateway.is_online
-        return answer({"offline": offline, **self._gateway.faults.as_json()})
+        offline = not self._upstream.is_online
+        return answer({"offline": offline, **self._upstream.faults.as_json()})
 
     async def set_faults(self, request: web.Request) -> web.Response:
         try:
@@ -48,12 +83,24 @@ class _Switches:
             faults = read_faults(named)
         except FaultError as error:
             return answer({"error": str(error)}, 400)
-        self._gateway.faults = faults
+        self._upstream.faults = faults
         if offline:
-            await self._gateway.offline()
+            await self._upstream.offline()
         else:
-            await self._gateway.online()
+            await self._upstream.online()
         return await self.faults(request)
+
+    async def revoke(self, _: web.Request) -> web.Response:
+        self._upstream.revoke()
+        return answer({"revoked": True})
+
+    async def calls(self, _: web.Request) -> web.Response:
+        return answer(dict(sorted(self._upstream.calls.items())))
+
+
+class _Manners:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
     async def manner(self, _: web.Request) -> web.Response:
         return answer({"manner": self._gateway.manner})
@@ -69,13 +116,6 @@ class _Switches:
                 return await self.manner(request)
         known = ", ".join(get_args(GatewayManner))
         return answer({"error": f"manner: wants one of {known}, and nothing else"}, 400)
-
-    async def revoke(self, _: web.Request) -> web.Response:
-        self._gateway.tokens.revoke()
-        return answer({"revoked": True})
-
-    async def calls(self, _: web.Request) -> web.Response:
-        return answer(dict(sorted(self._gateway.calls.items())))
 
 
 def _yes_or_no(value: object, where: str) -> bool:

@@ -1,8 +1,8 @@
-"""What can be wrong with the gateway's stand-in, as a set that a test or a person puts in place.
+"""What can be wrong with a stand-in, as a set that a test or a person puts in place.
 
-A request meets the fault of `all` and then that of its own class: `auth` (`/api/auth/*`) or
-`routes` (`/api/videos*`, `/api/kaltura/*`). The delays add up; for the rest the first one that says
-something has the word.
+A request meets the fault of `all` and then that of its own class: `auth` (`/api/auth/*`; at Kaltura its
+session service) or `routes` (`/api/videos*`, `/api/kaltura/*`; at Kaltura anything else). The delays add up;
+for the rest the first one that says something has the word.
 """
 
 import math

@@ -89,6 +89,10 @@ class Gateway:
         """Stop for good."""
         await self._port.close()
 
+    def revoke(self) -> None:
+        """Make every token issued so far void."""
+        self.tokens.revoke()
+
     def _application(self) -> web.Application:
         application = web.Application(
             client_max_size=BODY_LIMIT,

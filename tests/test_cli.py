@@ -134,7 +134,7 @@ def test_the_demo_runs_and_stops() -> None:
 
 def test_the_sandbox_runs_and_stops() -> None:
     """The sandbox alone says where it listens and ends with 0."""
-    with started("sandbox", "--activity-port", "0", "--gateway-port", "0") as process:
+    with started("sandbox", "--activity-port", "0", "--gateway-port", "0", "--kaltura-port", "0") as process:
         url = line(process).split()[-1]
         assert json.loads(get(f"{url}/api/health")[1])["status"] == "ok"
         process.send_signal(signal.SIGTERM)
