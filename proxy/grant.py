@@ -34,6 +34,14 @@ class Grant:
     expires_at: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A user's token; `expires_at` is in seconds since the epoch, None where it does not say."""
+
+    token: str = field(repr=False)
+    expires_at: float | None
+
+
 def header_safe(token: str) -> bool:
     """Tell whether a token can go into an `Authorization` header (RFC 9110 section 5.5) as it is."""
     return _HEADER_SAFE.fullmatch(token) is not None

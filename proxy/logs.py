@@ -164,7 +164,9 @@ def _news(event: Event) -> _Line | None:
         case TokenAcquired(subject, expires_at):
             ends = None if expires_at is None else iso(expires_at)
             fields = {"subject": subject, "expires_at": ends}
-            return _Line(logging.INFO, "token acquired", fields)
+            # Users come and go all the time.
+            level = logging.INFO if subject == "service" else logging.DEBUG
+            return _Line(level, "token acquired", fields)
         case DialectChosen(route, dialect, why):
             fields = {"route": route, "dialect": dialect, "why": why}
             return _Line(logging.INFO, "dialect chosen", fields)

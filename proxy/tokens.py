@@ -56,11 +56,12 @@ class TokenKeeper:
 
     `login` gets a token from nothing, `refresh` one for another that is still valid; both raise
     `TokenError`. `random` gives numbers from 0 up to 1. `fixed` is a token to be used until it ends
-    or is voided; a `ValueError` says that no header can carry it. Without `run` a token is got only
-    when somebody waits for it.
+    or is voided; a `ValueError` says that no header can carry it. Without `run` nothing happens until
+    somebody asks: a token near its end is given, and its successor got meanwhile.
     """
 
     __slots__ = (
+        "__weakref__",
         "_clock",
         "_closed",
         "_error",
@@ -109,6 +110,12 @@ class TokenKeeper:
             observe(FixedTokenRefused(kind, "expired"))
 
     @property
+    def expires_at(self) -> float | None:
+        """When the token at hand ends by its own word, in seconds since the epoch."""
+        held = self._usable()
+        return None if held is None else held.term.expires_at
+
+    @property
     def status(self) -> TokenStatus:
         """What there is now."""
         held, now = self._usable(), self._clock.monotonic()
@@ -130,6 +137,8 @@ class TokenKeeper:
         """
         held = self._usable()
         if held is not None:
+            if not self._tending and not self._closed and self._due() <= self._clock.monotonic():
+                self._launch()
             return held.token
         flight = self._launch()
         try:

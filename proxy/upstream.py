@@ -19,6 +19,7 @@ from proxy.login import GatewayLogin, Guarded
 from proxy.recovery import Recovery
 from proxy.settings import GatewaySettings
 from proxy.tokens import TokenKeeper
+from proxy.user_tokens import UserTokens
 from proxy.workshop import Workshop
 
 TOKEN_BREAKER = "token"  # noqa: S105  (a breaker's name)
@@ -32,6 +33,7 @@ class Upstream:
     dialects: Dialects
     breakers: Mapping[str, Breaker]
     tokens: TokenKeeper
+    users: UserTokens
 
 
 def gateway_session(settings: GatewaySettings) -> ClientSession:
@@ -55,11 +57,12 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
     session = await shop.resources.enter_async_context(gateway_session(settings))
     groups = sorted({route.group for route in shop.routes if route.call is not None})
     breakers = {name: _breaker(shop, name) for name in (*groups, TOKEN_BREAKER)}
-    tokens = _tokens(shop, session, subject, breakers[TOKEN_BREAKER])
+    tokens = _service_tokens(shop, session, subject, breakers[TOKEN_BREAKER])
+    users = _user_tokens(shop, session, breakers[TOKEN_BREAKER])
     gateway = Gateway(
         base=settings.url,
         session=session,
-        tokens=lambda _subject: tokens,
+        tokens=lambda caller: users.of(caller) if caller.kind == "user" else tokens,
         breakers=breakers,
         retry=settings.retry,
         budget=RetryBudget(settings.retry.budget, shop.clock.monotonic),
@@ -88,7 +91,8 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
         shop.resources.push_async_callback(auto.aclose)
         shop.run(auto.run())
         source, dialects = Adapting(gateway, auto), auto
-    return Upstream(Bulkhead(source, settings.max_concurrency, shop.clock), dialects, breakers, tokens)
+    held = Bulkhead(source, settings.max_concurrency, shop.clock)
+    return Upstream(held, dialects, breakers, tokens, users)
 
 
 def _breaker(shop: Workshop, name: str) -> Breaker:
@@ -103,18 +107,35 @@ def _breaker(shop: Workshop, name: str) -> Breaker:
     )
 
 
-def _tokens(shop: Workshop, session: ClientSession, subject: Subject, breaker: Breaker) -> TokenKeeper:
+def _keeper(
+    shop: Workshop, session: ClientSession, subject: Subject, breaker: Breaker, fixed: str | None = None
+) -> TokenKeeper:
     settings = shop.configuration.settings.gateway
     endpoint = GatewayLogin(settings.url, session, subject, settings.timeout.attempt, shop.clock)
     login = Guarded(endpoint, breaker, shop.clock)
-    tokens = TokenKeeper(
+    return TokenKeeper(
         login.login,
         login.refresh,
         clock=shop.clock,
         random=shop.random,
         observe=shop.observe,
-        fixed=settings.token.get_secret_value() or None,
+        kind=subject.kind,
+        fixed=fixed,
     )
+
+
+def _service_tokens(
+    shop: Workshop, session: ClientSession, subject: Subject, breaker: Breaker
+) -> TokenKeeper:
+    fixed = shop.configuration.settings.gateway.token.get_secret_value() or None
+    tokens = _keeper(shop, session, subject, breaker, fixed)
     shop.resources.push_async_callback(tokens.aclose)
     shop.run(tokens.run())
     return tokens
+
+
+def _user_tokens(shop: Workshop, session: ClientSession, breaker: Breaker) -> UserTokens:
+    users = UserTokens(lambda user: _keeper(shop, session, user, breaker), shop.clock)
+    shop.resources.push_async_callback(users.aclose)
+    shop.run(users.run())
+    return users

@@ -192,15 +192,16 @@ def test_breaker_changes_are_each_told(log: Log) -> None:
 
 
 def test_a_token_is_told_by_its_end_only(log: Log) -> None:
-    """A new token shows its subject and expiry; one that does not say its end has none."""
+    """A new token shows its subject and expiry, if it says its end; a user's is no line."""
     lines = log.told(
         TokenRequested("service", "login"),
         TokenAcquired("service", 1_795_398_789.0),
         TokenAcquired("user", None),
+        TokenAcquired("service", None),
     )
     assert [line["message"] for line in lines] == ["token acquired"] * 2
     assert lines[0]["expires_at"] == "2026-11-23T01:53:09.000Z"
-    assert (lines[1]["subject"], lines[1]["expires_at"]) == ("user", None)
+    assert (lines[1]["subject"], lines[1]["expires_at"]) == ("service", None)
 
 
 def test_the_choice_of_a_dialect_is_told(log: Log) -> None:
@@ -293,5 +294,5 @@ def test_close_writes_and_leaves_logging_as_it_was() -> None:
 
 def test_lines_of_all_loggers_come_in_order(log: Log) -> None:
     """Lines of different loggers come in the order of what they tell."""
-    lines = log.told(SourceFailedEvent("video", TIMEOUT, "r-1"), ended(), TokenAcquired("user", 0))
+    lines = log.told(SourceFailedEvent("video", TIMEOUT, "r-1"), ended(), TokenAcquired("service", 0))
     assert [line["message"] for line in lines] == ["source failed", "request", "token acquired"]

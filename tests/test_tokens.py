@@ -51,6 +51,30 @@ async def test_an_expired_token_is_never_given(bench: TokenBench) -> None:
     assert bench.calls == ["login", "login"]
 
 
+async def test_a_token_near_its_end_is_given_and_renewed_meanwhile(bench: TokenBench) -> None:
+    """Without a job beside it the keeper renews when it is asked, once, and nobody waits for that."""
+    old = await bench.keeper.get()
+    bench.clock.shift(2879.0)
+    assert await bench.keeper.get() is old
+    assert bench.calls == ["login"]
+    bench.clock.shift(2.0)
+    assert [await bench.keeper.get(), await bench.keeper.get()] == [old, old]
+    await settle()
+    assert (await bench.keeper.get()).generation > old.generation
+    assert bench.calls == ["login", "refresh"]
+
+
+async def test_a_renewal_that_fails_costs_no_call_its_token(bench: TokenBench) -> None:
+    """While the endpoint is away the old token is given on, and the endpoint left alone for the pause."""
+    old = await bench.keeper.get()
+    bench.endpoint.trouble = [AWAY]
+    bench.clock.shift(2881.0)
+    for _ in range(3):
+        assert await bench.keeper.get() is old
+        await settle()
+    assert bench.calls == ["login", "refresh"]
+
+
 @pytest.mark.parametrize("skew", [-30.0, 30.0])
 async def test_skewed_clocks_do_no_harm(skew: float) -> None:
     """With clocks half a minute apart even a token of 5 s is used, and dropped before its end."""
