@@ -15,6 +15,7 @@ from yarl import URL
 
 from proxy import __version__
 from proxy.activity import Activity
+from proxy.bounds import Bounds
 from proxy.breaker import Breaker
 from proxy.call import Source, SourceName, Subject
 from proxy.canned import Canned
@@ -60,6 +61,19 @@ def policy_of(settings: Settings) -> Policy:
         mode=settings.mode,
         production=settings.environment == "production",
         named=frozenset(name for name, laid in settings.routes.items() if "fallback" in laid),
+    )
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Return what the public listener takes of its clients under these settings."""
+    limits = settings.limits
+    return Bounds(
+        header=limits.header,
+        headers=limits.headers,
+        target=limits.target,
+        header_timeout=limits.header_timeout,
+        send_timeout=limits.send_timeout,
+        connections=limits.connections,
     )
 
 
@@ -119,13 +133,14 @@ async def assemble(
         subject=subject,
         total=settings.gateway.timeout.total,
         max_body=settings.limits.body,
+        body_timeout=settings.limits.body_timeout,
         open_cors=settings.environment == "development",
         clock=clock,
         observe=shop.observe,
     )
     public = public_server(
         listener,
-        header_limit=settings.limits.header,
+        bounds=bounds_of(settings),
         new_request_id=lambda: uuid4().hex,
         logger=logging.getLogger(__name__),
         clock=clock,

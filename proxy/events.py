@@ -12,6 +12,17 @@ from proxy.call import Failure
 
 BreakerState = Literal["closed", "open", "half_open", "forced_open"]
 SubjectKind = Literal["service", "user"]
+LimitName = Literal[
+    "body",
+    "body_time",
+    "connections",
+    "header",
+    "header_time",
+    "headers",
+    "rate",
+    "slow_reader",
+    "target",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,16 @@ class RequestEnded:
     client: str
     bytes_sent: int
     failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A client was turned away, or cut off, because it went over a limit.
+
+    `body_time`, `header_time`: it took too long to send; `slow_reader`: it did not take what it was sent.
+    """
+
+    limit: LimitName
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +205,7 @@ class Crashed:
 Event = (
     RequestStarted
     | RequestEnded
+    | Limited
     | SourceFailedEvent
     | AttemptEnded
     | RetryScheduled

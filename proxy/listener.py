@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from proxy.call import Answer, Call, ClientRequest, Failure, FailureKind, Problem, Source, Subject
 from proxy.clock import Clock
 from proxy.errors import ActivityAway, MalformedBody, error_body
-from proxy.events import Crashed, Observe, RequestEnded, RequestStarted, SourceFailedEvent
+from proxy.events import Crashed, Limited, LimitName, Observe, RequestEnded, RequestStarted, SourceFailedEvent
 from proxy.headers import VIA, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
@@ -32,11 +32,12 @@ _NO_BODY = b""
 class Refusal(Exception):
     """A request that is answered with an error at once."""
 
-    def __init__(self, status: int, error: str, code: str) -> None:
+    def __init__(self, status: int, error: str, code: str, limit: LimitName | None = None) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.code = code
+        self.limit = limit
 
 
 @dataclass(slots=True)
@@ -56,7 +57,8 @@ class Listener:
     """Handles every public request.
 
     `routes` finds the name of a route, `route` gives the route in force for it. `total` is the time in
-    seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send.
+    seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send, and
+    `body_timeout` the seconds that it may take for that.
     """
 
     routes: PathIndex[str]
@@ -68,6 +70,7 @@ class Listener:
     subject: Subject
     total: float
     max_body: int
+    body_timeout: float
     open_cors: bool
     clock: Clock
     observe: Observe
@@ -126,7 +129,12 @@ class Listener:
             account.route = name
             call = await self._call(request, account.request_id, name, parameters, target, query)
         except Refusal as refusal:
-            return self._error(account, refusal.status, refusal.error, refusal.code)
+            if refusal.limit is not None:
+                self.observe(Limited(refusal.limit))
+            response = self._error(account, refusal.status, refusal.error, refusal.code)
+            if refusal.limit == "body_time":
+                response.force_close()  # nobody waits for the rest
+            return response
         except ActivityAway as away:
             self._activity_failed(account, f"the Activity server is away ({away.reason})")
             message = "The Activity is not available right now. Please try again later."
@@ -188,14 +196,20 @@ class Listener:
     async def _body(self, request: web.BaseRequest) -> bytes:
         if not request.body_exists:
             return _NO_BODY
-        too_large = Refusal(413, "The request body is too large", "body_too_large")
+        too_large = Refusal(413, "The request body is too large", "body_too_large", "body")
         if (request.content_length or 0) > self.max_body:
             raise too_large
         body = bytearray()
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > self.max_body:
-                raise too_large
+        try:
+            # Most bodies have come with their head, and need no timer.
+            async with asyncio.timeout(None if request.content.is_eof() else self.body_timeout):
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    if len(body) > self.max_body:
+                        raise too_large
+        except TimeoutError:
+            late = "The request body did not come in time"
+            raise Refusal(408, late, "request_timeout", "body_time") from None
         return bytes(body)
 
     def _request_id(self, request: web.BaseRequest) -> str:
@@ -263,5 +277,5 @@ def _decoded(request: web.BaseRequest, body: bytes, limit: int) -> bytes:
     except zlib.error:
         raise Refusal(400, "The body does not hold what its coding says", "invalid_coding") from None
     if len(content) > limit:
-        raise Refusal(413, "The request body is too large", "body_too_large")
+        raise Refusal(413, "The request body is too large", "body_too_large", "body")
     return content

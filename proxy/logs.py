@@ -19,6 +19,7 @@ from proxy.events import (
     Event,
     FixedTokenRefused,
     LifeCycle,
+    Limited,
     RequestEnded,
     RetryScheduled,
     RetrySuppressed,
@@ -152,6 +153,8 @@ def _trouble(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each even
             return _Line(logging.WARNING, "the cache's storage fails", fields, ("store", trouble))
         case SnapshotIgnored(reason):
             return _Line(logging.WARNING, "no snapshot of the cache", {"reason": reason})
+        case Limited(over):
+            return _Line(logging.WARNING, "a client went over a limit", {"limit": over}, ("limit", over))
         case Crashed(request_id, error):
             message = "the sidecar itself failed"
             return _Line(logging.ERROR, message, {"request_id": request_id}, error=error)

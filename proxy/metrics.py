@@ -33,6 +33,8 @@ from proxy.events import (
     ContractViolated,
     Event,
     FixedTokenRefused,
+    Limited,
+    LimitName,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -43,6 +45,7 @@ from proxy.events import (
 
 PREFIX: Final = "activity_proxy"
 STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
+LIMITS: Final[tuple[LimitName, ...]] = get_args(LimitName)
 MODES: Final = ("auto", "live", "offline")
 OTHER: Final = "other"
 # RFC 9110 section 9, and PATCH (RFC 5789).
@@ -193,6 +196,7 @@ class Metrics:
             "request_seconds", "From a request's arrival to its answer's end.", "route", "source"
         )
         self._in_flight = gauge("in_flight", "Requests being answered.", "listener")
+        self._limited = counter("limited_total", "Clients turned away or cut off, by limit.", "limit")
         self._attempts = counter("gateway_attempts_total", "Exchanges with the gateway.", "route", "outcome")
         self._attempt_seconds = seconds(
             "gateway_attempt_seconds", "Duration of an exchange with the gateway.", "route"
@@ -221,6 +225,8 @@ class Metrics:
 
         for listener in ("public", "admin"):
             self._in_flight[listener,].set(0.0)
+        for limit in LIMITS:
+            self._limited[limit,].inc(0.0)
         for reason in ("deadline", "unsafe", "budget", "breaker_open"):
             self._suppressed[reason,].inc(0.0)
         for key in product(("service", "user"), _TOKEN_OUTCOMES):
@@ -261,6 +267,8 @@ class Metrics:
             case AttemptEnded():
                 self._attempts[event.route, event.outcome].inc()
                 self._attempt_seconds[event.route,].observe(event.seconds)
+            case Limited():
+                self._limited[event.limit,].inc()
             case _:
                 self._count_rare(event)
 

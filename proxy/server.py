@@ -18,15 +18,29 @@ from aiohttp.http import SERVER_SOFTWARE, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import _ErrInfo
 
+from proxy.bounds import Bounds, Outflow
 from proxy.clock import Clock
 from proxy.errors import MalformedBody
-from proxy.events import Observe
-from proxy.refusal import CODING, VERSION, ListenerName, NewRequestId, Refuse, refusal_for
+from proxy.events import Limited, Observe
+from proxy.refusal import (
+    CODING,
+    CROWDED,
+    HEADER_TIMEOUT,
+    VERSION,
+    ListenerName,
+    NewRequestId,
+    Refuse,
+    refusal_for,
+)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 AT_ONCE = 0.01
 """Seconds that aiohttp waits, twice, before it cuts a connection; to it no time is time without end."""
+SWEEP = 1.0
+"""Seconds between two looks at all connections, so that a request needs no timer of its own."""
+TURNED_AWAY = 100
+"""Connections beyond the limit that may wait for their answer; further ones get none."""
 CUTTING = 0.5
 """Seconds, at most, that cancelled handlers have to clean up in."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -36,7 +50,7 @@ _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError,
 def public_server(
     handler: Handler,
     *,
-    header_limit: int,
+    bounds: Bounds,
     new_request_id: NewRequestId,
     logger: logging.Logger,
     clock: Clock,
@@ -50,7 +64,7 @@ def public_server(
 
     Args:
         handler: Answers requests; its exceptions become a 500 and are logged.
-        header_limit: Bytes that the request line, or one header field, may have.
+        bounds: What a client may send, and how long it may take.
         new_request_id: Makes the id of an error that is answered without the handler.
         logger: Gets one line for each malformed request.
         clock: Times the refusals.
@@ -59,7 +73,7 @@ def public_server(
         keepalive_timeout: Seconds that an idle connection is kept, longer than those before us keep it.
     """
     refuse = Refuse(listener, new_request_id, clock, observe)
-    return HttpServer(handler, header_limit, refuse, logger, keepalive_timeout)
+    return HttpServer(handler, bounds, refuse, logger, keepalive_timeout)
 
 
 def c_parser_in_use() -> bool:
@@ -119,10 +133,51 @@ class _Request(web.BaseRequest):
             del response.headers["Server"]
 
 
+class _TurnedAway(asyncio.Protocol):
+    """A connection over the limit: what it asks is not read; once it has asked, it is told why."""
+
+    def __init__(self, server: "HttpServer", transport: asyncio.Transport) -> None:
+        self._server = server
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002  (asyncio calls it by position)
+        # Closing amid what has not been received would reset the connection, and the answer with it.
+        self._server.refuse.unread(self._transport, CROWDED)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._server.turned_away.pop(self._transport, None)
+
+
 class _Connection(web.RequestHandler):
-    __slots__ = ("server",)
+    __slots__ = ("_head_since", "_made_at", "_outflow", "server")
 
     server: "HttpServer"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        server = self.server
+        if server.full:
+            server.turn_away(cast("asyncio.Transport", transport))
+            return
+        self._made_at = server.now
+        self._head_since: float | None = None
+        self._outflow = Outflow()
+        super().connection_made(transport)
+
+    def sweep(self, transport: asyncio.Transport, now: float) -> None:
+        """End the connection if its client keeps it waiting for too long."""
+        bounds = self.server.bounds
+        if self._outflow.stuck(transport, now) > bounds.send_timeout:
+            self.server.refuse.observe(Limited("slow_reader"))
+            transport.abort()
+        elif self._waiter is None or transport.is_closing():
+            return  # a request is under way
+        elif self._head_since is not None:
+            if now - self._head_since > bounds.header_timeout:
+                self.server.refuse.unread(transport, HEADER_TIMEOUT)
+                self.force_close()
+        elif not self._request_count and now - self._made_at > bounds.header_timeout:
+            self.server.refuse.limited(HEADER_TIMEOUT)
+            self.force_close()  # nothing was asked, so nothing is answered
 
     def close_idle(self) -> None:
         """Close, unless there is a request under way."""
@@ -145,12 +200,17 @@ class _Connection(web.RequestHandler):
         async def refuse(request: web.BaseRequest) -> web.StreamResponse:
             self.log_exception("malformed request", exc_info=err_info.exc)
             # What target it has, nobody knows.
-            return await self.server.refuse(request, refusal_for(err_info.status, err_info.exc), "")
+            refusal = refusal_for(err_info.status, err_info.exc, self.max_line_size)
+            return await self.server.refuse(request, refusal, "")
 
         return refuse
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._messages:
+            self._head_since = None
+        elif self._head_since is None and self._waiter is not None and data:
+            self._head_since = self.server.now
         request = self._current_request
         if request is not None and self._messages and not request.content.is_eof():
             # What is queued behind an unfinished body is the parser's complaint about it. aiohttp would
@@ -187,7 +247,7 @@ class HttpServer(web.Server):
     def __init__(
         self,
         handler: Handler,
-        header_limit: int,
+        bounds: Bounds,
         refuse: Refuse,
         logger: logging.Logger,
         keepalive_timeout: float,
@@ -199,11 +259,20 @@ class HttpServer(web.Server):
         self.stopping = False
         self.running = 0
         """Requests under way, WebSockets included."""
+        self.bounds = bounds
+        self.now = refuse.clock.monotonic()
+        """The time of the last sweep."""
+        self.turned_away: dict[asyncio.Transport, float] = {}
+        """Connections over the limit, and since when."""
         self._idle = asyncio.Event()
         self._idle.set()
-        self._header_limit = header_limit
         self._logger = logger
         self._keepalive_timeout = keepalive_timeout
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return len(self._connections) >= self.bounds.connections
 
     def begin(self) -> None:
         """Count a request that is under way from now on."""
@@ -221,6 +290,32 @@ class HttpServer(web.Server):
         for connection in self.connections:
             cast("_Connection", connection).close_idle()
 
+    def turn_away(self, transport: asyncio.Transport) -> None:
+        """Refuse a connection because there are as many as there may be."""
+        if len(self.turned_away) < TURNED_AWAY:
+            self.turned_away[transport] = self.now
+            transport.set_protocol(_TurnedAway(self, transport))
+        else:
+            self.refuse.limited(CROWDED)
+            transport.set_protocol(asyncio.Protocol())
+            transport.abort()
+
+    async def run(self) -> None:
+        """End connections whose clients keep them waiting for too long, until cancelled."""
+        while True:
+            await self.refuse.clock.sleep(SWEEP)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Look at all connections once."""
+        now = self.now = self.refuse.clock.monotonic()
+        for connection, transport in [*self._connections.items()]:
+            cast("_Connection", connection).sweep(transport, now)
+        for transport, since in [*self.turned_away.items()]:
+            if now - since > SWEEP:
+                self.refuse.limited(CROWDED)
+                transport.abort()
+
     async def idle(self, patience: float) -> None:
         """Wait until no request is under way, but no longer than `patience` seconds."""
         with suppress(TimeoutError):
@@ -229,6 +324,8 @@ class HttpServer(web.Server):
 
     async def cut(self) -> None:
         """Close all connections, whatever is under way, and wait until their handlers have ended."""
+        for transport in [*self.turned_away]:
+            transport.abort()
         await self.shutdown(AT_ONCE)
         await self.idle(CUTTING)
 
@@ -242,9 +339,10 @@ class HttpServer(web.Server):
             access_log=None,  # type: ignore[arg-type]  # it tests for None, but does not say so
             logger=self._logger,
             keepalive_timeout=self._keepalive_timeout,
-            max_line_size=self._header_limit,
-            max_field_size=self._header_limit,
             read_bufsize=65536,
+            max_line_size=self.bounds.target,
+            max_field_size=self.bounds.field,
+            max_headers=self.bounds.headers,
         )
         connection.server = self
         return connection

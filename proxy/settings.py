@@ -210,7 +210,19 @@ class LimitSettings(Section):
     """What a client may send."""
 
     body: Amount = Field(default=1024**2, description="Largest body of a rewritten call.")
+    body_timeout: Span = Field(default=10.0, description="Longest time for the body of a rewritten call.")
     header: Amount = Field(default=16 * 1024, description="Largest header line.")
+    headers: int = Field(default=128, ge=1, le=10_000, description="Most header lines of a request.")
+    target: Amount = Field(default=8 * 1024, description="Longest request target: path and query.")
+    header_timeout: Span = Field(
+        default=10.0, description="Longest time for a request's head, and for a new connection's first byte."
+    )
+    send_timeout: Span = Field(
+        default=60.0, description="A client that takes nothing of what it is sent for so long is cut off."
+    )
+    connections: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Clients' connections at once; more are turned away."
+    )
 
 
 class Settings(Section):

@@ -14,6 +14,7 @@ from uuid import uuid4
 from proxy import __version__
 from proxy.admin import Admin
 from proxy.assembly import Parts, assemble
+from proxy.bounds import Bounds
 from proxy.clock import Clock, SystemClock
 from proxy.configuration import Configuration
 from proxy.events import LifeCycle
@@ -21,13 +22,14 @@ from proxy.operations import operations
 from proxy.server import HttpServer, public_server
 from proxy.template import iso_time
 from proxy.units import HostPort
+from proxy.workshop import cancelled
 
 DRAIN = 1.0
 """Seconds between being no longer ready and no longer listening, for load balancers to notice."""
 GRACE = 25.0
 """Seconds that running requests have to end in."""
-ADMIN_HEADER = 16 * 1024
-"""Bytes of one header line that the admin listener takes."""
+ADMIN_BOUNDS = Bounds()
+"""What the admin listener takes, whatever the public one does."""
 GOING_AWAY = 1001
 
 
@@ -133,6 +135,7 @@ class Sidecar:
             reason = os.strerror(error.errno) if error.errno else "no such address"
             raise OSError(error.errno, f"cannot listen at {where}: {reason}") from None
         self._servers.append((server, listening))
+        self._resources.push_async_callback(cancelled, asyncio.create_task(server.run()))
         return HostPort(where.host, listening.sockets[0].getsockname()[1])
 
     def _admin_server(self, parts: Parts) -> HttpServer:
@@ -149,7 +152,7 @@ class Sidecar:
         )
         return public_server(
             handler,
-            header_limit=ADMIN_HEADER,
+            bounds=ADMIN_BOUNDS,
             new_request_id=lambda: uuid4().hex,
             logger=logging.getLogger(__name__),
             clock=self._clock,

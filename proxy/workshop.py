@@ -40,13 +40,14 @@ class Workshop:
 
     def run(self, job: Coroutine[None, None, None]) -> None:
         """Run a job beside the listeners until the resources are closed."""
-        self.resources.push_async_callback(_cancelled, asyncio.create_task(job))
+        self.resources.push_async_callback(cancelled, asyncio.create_task(job))
 
     def scope(self) -> Mapping[str, object]:
         """Return the values that every template and mapping may use."""
         return {"now": self.clock.time(), "partnerId": self.configuration.settings.kaltura.partner_id}
 
 
-async def _cancelled(task: "asyncio.Task[None]") -> None:
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancel a job and wait until it has ended."""
     task.cancel()
     await asyncio.wait({task})

@@ -117,6 +117,7 @@ async def listening(
         subject=SUBJECT,
         total=8.0,
         max_body=1000,
+        body_timeout=8.0,
         open_cors=False,
         clock=FakeClock(),
         observe=events.append,

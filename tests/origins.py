@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from aiohttp import ClientSession, web
 from yarl import URL
 
-from proxy.clock import SystemClock
+from proxy.bounds import Bounds
+from proxy.clock import Clock, SystemClock
 from proxy.errors import ActivityAway, MalformedBody
 from proxy.events import Observe
 from proxy.headers import Network
@@ -26,6 +27,7 @@ Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
 Serve = Callable[[Reader, Writer], Awaitable[None]]
 
+LOOSE = Bounds(target=16 * 1024)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDate: now\r\n\r\nok"
 
 
@@ -162,17 +164,18 @@ class Proxy:
 async def serving(
     handler: Handler,
     *,
-    header_limit: int = 16384,
+    bounds: Bounds = LOOSE,
     logger: logging.Logger | None = None,
     observe: Observe = lambda _: None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[tuple[int, HttpServer]]:
     """Run a public server, whose errors all have the id `made`."""
     server = public_server(
         handler,
-        header_limit=header_limit,
+        bounds=bounds,
         new_request_id=lambda: "made",
         logger=logger or logging.getLogger("tests"),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         observe=observe,
     )
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)

@@ -22,6 +22,8 @@ from proxy.events import (
     Event,
     FixedTokenRefused,
     LifeCycle,
+    Limited,
+    LimitName,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -59,6 +61,8 @@ def happenings() -> Iterator[Event]:
         yield RequestEnded("public", route, "GET", status, source, 0.1, "r", "/", "c", 1)
     yield AttemptEnded("video", "ok", 0.1)
     yield LifeCycle("stopping", 1, 1)
+    for limit in get_args(LimitName):
+        yield Limited(limit)
     yield RetryScheduled("video", "timeout", 0.1)
     for reason in get_args(get_type_hints(RetrySuppressed)["reason"]):
         yield RetrySuppressed("video", reason)

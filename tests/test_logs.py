@@ -16,6 +16,7 @@ from proxy.events import (
     Crashed,
     DialectChosen,
     Event,
+    Limited,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -296,3 +297,14 @@ def test_lines_of_all_loggers_come_in_order(log: Log) -> None:
     """Lines of different loggers come in the order of what they tell."""
     lines = log.told(SourceFailedEvent("video", TIMEOUT, "r-1"), ended(), TokenAcquired("service", 0))
     assert [line["message"] for line in lines] == ["source failed", "request", "token acquired"]
+
+
+def test_clients_over_a_limit_make_a_line_a_while(log: Log) -> None:
+    """The operator sees which limit is met; a flood of clients is no flood of lines."""
+    assert [line["limit"] for line in log.told(*[Limited("rate")] * 50, Limited("header"))] == [
+        "rate",
+        "header",
+    ]
+    log.clock.shift(11)
+    (line,) = log.told(Limited("rate"))
+    assert (line["level"], line["suppressed"]) == ("warning", 49)

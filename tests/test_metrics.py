@@ -19,6 +19,8 @@ from proxy.events import (
     ContractViolated,
     DialectChosen,
     Event,
+    Limited,
+    LimitName,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -34,6 +36,7 @@ TABLE = {
     ("requests_total", "counter", ("method", "route", "source", "status")),
     ("request_seconds", "histogram", ("route", "source")),
     ("in_flight", "gauge", ("listener",)),
+    ("limited_total", "counter", ("limit",)),
     ("gateway_attempts_total", "counter", ("outcome", "route")),
     ("gateway_attempt_seconds", "histogram", ("route",)),
     ("retries_total", "counter", ("reason", "route")),
@@ -116,6 +119,7 @@ def everything(metrics: Metrics) -> None:
     events: tuple[Event, ...] = (
         RequestStarted("public"),
         ended(),
+        Limited("rate"),
         AttemptEnded("video", "ok", 0.1),
         RetryScheduled("video", "timeout", 0.1),
         RetrySuppressed("video", "deadline"),
@@ -234,6 +238,15 @@ def test_in_flight_rises_and_falls(metrics: Metrics) -> None:
     metrics(ended())
     assert value(metrics, "in_flight", listener="public") == 1
     assert value(metrics, "in_flight", listener="admin") == 0
+
+
+def test_clients_over_a_limit_count_by_limit(metrics: Metrics) -> None:
+    """Every limit shows at 0 from the start, so that the first client over it is seen."""
+    for limit in get_args(LimitName):
+        assert value(metrics, "limited_total", limit=limit) == 0
+    metrics(Limited("slow_reader"))
+    assert value(metrics, "limited_total", limit="slow_reader") == 1
+    assert value(metrics, "limited_total", limit="rate") == 0
 
 
 def test_attempts_retries_and_violations(metrics: Metrics) -> None:
