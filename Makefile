@@ -5,10 +5,11 @@ PYTHON_IN := $(VENV)/bin/python
 RUNTIME := deploy/requirements.txt
 BUILD := deploy/build-requirements.txt
 DEVELOPMENT := .ci/requirements.txt
+BENCH := bench/requirements.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-style check-types check-imports check-configuration check-files check-deploy chaos
-.PHONY: lock clean runtime development
+.PHONY: bench bench-quick bench-setup lock clean runtime development
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,12 @@ test: development ## all tests, with coverage; ARGS="-k breaker" for some
 
 chaos: development ## the gateway breaks in every way, CHAOS_SECONDS long (300), in an order of CHAOS_SEED
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} CHAOS_SEED=$${CHAOS_SEED:-$$$$} $(PYTHON_IN) -m pytest tests/chaos $(ARGS)
+
+bench: bench-setup ## measure beside its peers, about 15 minutes; ARGS="--cases ac --only sidecar,nginx" for some
+	@exec bench/.venv/bin/python -m bench $(ARGS)
+
+bench-quick: bench-setup ## the same, shorter: under 3 minutes
+	@exec bench/.venv/bin/python -m bench --quick $(ARGS)
 
 check: check-style check-types check-imports check-configuration check-files ## all that is quick: style, types, imports, configuration, locks
 
@@ -51,11 +58,15 @@ lock: development ## pin anew what pyproject.toml and .ci/requirements.in ask fo
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh .ci/lock $(if $(UPGRADE),--upgrade)
 
 clean: ## remove everything that was made here
-	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find proxy tests .ci -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) bench/.venv bench/node_modules build dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find proxy tests bench .ci -name __pycache__ -prune -exec rm -rf {} +
 
 runtime:
 	@sh .ci/environment $(VENV) $(RUNTIME)
+
+bench-setup:
+	@sh .ci/environment bench/.venv $(BENCH) $(RUNTIME)
+	@sh bench/setup
 
 # Has the runtime's packages in the very same versions.
 development:

@@ -14,20 +14,23 @@ RUNTIME = Path("deploy/requirements.txt")
 BUILD = Path("deploy/build-requirements.txt")
 DEVELOPMENT = Path(".ci/requirements.txt")
 WANTED = Path(".ci/requirements.in")
+BENCH = Path("bench/requirements.txt")
+BENCH_WANTED = Path("bench/requirements.in")
 
 _ENTRY = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9,_-]+\])?==(?P<version>\S+)(?: --hash=sha256:[0-9a-f]{64})+"
+    r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9,_-]+\])?==(?P<version>\S+)(?: ; [^-]+)?"
+    r"(?: --hash=sha256:[0-9a-f]{64})+"
 )
 
 
 def problems() -> Iterator[str]:
     """Say what does not agree; the remedy is `make lock`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = (line.partition("#")[0].strip() for line in (ROOT / WANTED).read_text().splitlines())
     asked = {
         RUNTIME: project["project"]["dependencies"],
         BUILD: project["build-system"]["requires"],
-        DEVELOPMENT: [line for line in wanted if line and not line.startswith("-")],
+        DEVELOPMENT: _wanted(WANTED),
+        BENCH: _wanted(BENCH_WANTED),
     }
     pins: dict[Path, Mapping[str, str]] = {}
     for lock, requirements in asked.items():
@@ -35,12 +38,17 @@ def problems() -> Iterator[str]:
         pins[lock] = entries
         yield from (f"{lock}: not a pinned and hashed package: {stray[:60]}" for stray in strays)
         yield from _unmet(lock, entries, requirements)
-    # One environment can hold them all, and tests run with what is deployed.
-    for lock in (RUNTIME, BUILD):
+    # One environment can hold them all, and what is tested and measured is what is deployed.
+    for lock, within in ((RUNTIME, DEVELOPMENT), (BUILD, DEVELOPMENT), (RUNTIME, BENCH)):
         for name, version in pins[lock].items():
-            found = pins[DEVELOPMENT].get(name)
+            found = pins[within].get(name)
             if found != version:
-                yield f"{DEVELOPMENT}: {name} is {found or 'absent'}, in {lock} it is {version}"
+                yield f"{within}: {name} is {found or 'absent'}, in {lock} it is {version}"
+
+
+def _wanted(path: Path) -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in (ROOT / path).read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("-")]
 
 
 def _read(lock: Path) -> tuple[Mapping[str, str], list[str]]:
@@ -59,8 +67,7 @@ def _read(lock: Path) -> tuple[Mapping[str, str], list[str]]:
 
 
 def _unmet(lock: Path, entries: Mapping[str, str], requirements: Iterable[str]) -> Iterator[str]:
-    for text in requirements:
-        requirement = Requirement(text)
+    for requirement in map(Requirement, requirements):
         version = entries.get(canonicalize_name(requirement.name))
         if version is None:
             yield f"{lock}: {requirement.name} is missing"

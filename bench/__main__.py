@@ -1,0 +1,87 @@
+"""The command: `python -m bench [--quick] [--cases abc] [--only sidecar,nginx] [--rounds N] ...`."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.cases import CASES
+from bench.contenders import CONTENDERS, HERE, tool
+from bench.report import as_json, markdown, surroundings
+from bench.run import Plan, run
+
+QUICK_ROUNDS, QUICK_SECONDS = 3, 1.0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    letters = "".join(case.letter for case in CASES)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, under 3 minutes")
+    parser.add_argument("--cases", default=letters, help=f"letters of the cases, of {letters}")
+    parser.add_argument("--only", default="", help=f"contenders, of: {', '.join(CONTENDERS)}")
+    parser.add_argument("--rounds", type=int, help="rounds of each case")
+    parser.add_argument("--seconds", type=float, help="seconds of a measurement")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the reports")
+    asked = parser.parse_args()
+    asked.only = frozenset(filter(None, map(str.strip, asked.only.split(","))))
+    if unknown := asked.only - CONTENDERS.keys():
+        parser.error(f"no such contender: {', '.join(sorted(unknown))}")
+    if unknown := set(asked.cases) - set(letters):
+        parser.error(f"no such case: {''.join(sorted(unknown))}")
+    return asked
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other run is on this machine: two would measure each other."""
+    with (Path(tempfile.gettempdir()) / "activity-proxy-bench.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another run on this machine to end", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    """Run what was asked for, print the report and write it; return the exit status."""
+    asked = _arguments()
+    # As if it were Ctrl-C: everything that was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not tool("wrk"):
+        print("wrk is needed: on Debian and Ubuntu, apt-get install wrk", file=sys.stderr)
+        return 2
+    plan = Plan(
+        [case for case in CASES if case.letter in asked.cases],
+        asked.only,
+        asked.rounds or (QUICK_ROUNDS if asked.quick else None),
+        asked.seconds or (QUICK_SECONDS if asked.quick else None),
+    )
+    with _alone():
+        print(f"this takes about {plan.seconds_in_all() / 60:.1f} minutes", flush=True)
+        began = time.monotonic()
+        about = surroundings()
+        results = run(plan, lambda line: print(line, flush=True))
+    about = {**about, "minutes": round((time.monotonic() - began) / 60, 1)}
+    asked.results.mkdir(parents=True, exist_ok=True)
+    report = markdown(about, results)
+    name = "quick" if asked.quick else "full"
+    (asked.results / f"{name}.md").write_text(report, encoding="utf-8")
+    text = json.dumps(as_json(about, results), indent=1)
+    (asked.results / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    print()
+    print(report)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped")

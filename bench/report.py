@@ -1,0 +1,144 @@
+"""What was measured, told as Markdown and JSON: medians, their spread, and the goals."""
+
+import os
+import platform
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.cases import Case, Goal
+from bench.load import Sample
+
+Ratios = Sequence[float]
+
+
+@dataclass(slots=True)
+class Results:
+    """All samples of one case: by row, one for each round. `missing` says why rows are absent."""
+
+    case: Case
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def median(self, label: str, measure: str) -> float | None:
+        """Return the median of a row's measure, None where there is none."""
+        values = [sample[measure] for sample in self.samples.get(label, ()) if measure in sample]
+        return statistics.median(values) if values else None
+
+    def ratios(self, of: str, over: str, measure: str) -> Ratios:
+        """Return the ratio of two rows for each round: what slows a round slows both."""
+        pairs = zip(self.samples.get(of, ()), self.samples.get(over, ()), strict=False)
+        return [a[measure] / b[measure] for a, b in pairs if measure in a and b.get(measure)]
+
+    def errors(self, label: str) -> int:
+        """Return how many operations of a row failed."""
+        return round(sum(sample.get("errors", 0) for sample in self.samples.get(label, ())))
+
+
+def surroundings() -> Mapping[str, object]:
+    """Say on what was measured."""
+    model = ""
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123  (a plain read)
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def markdown(about: Mapping[str, object], results: Sequence[Results]) -> str:
+    """Return the report."""
+    lines = ["# Measured", "", "; ".join(f"{name} {value}" for name, value in about.items()), ""]
+    lines += [*_goals(results), ""]
+    for result in results:
+        lines += [*_case(result), ""]
+    return "\n".join(lines)
+
+
+def as_json(about: Mapping[str, object], results: Sequence[Results]) -> Mapping[str, object]:
+    """Return everything that was measured."""
+    return {
+        "about": about,
+        "cases": {
+            result.case.letter: {
+                "title": result.case.title,
+                "samples": result.samples,
+                "missing": result.missing,
+                "goals": [_verdict(result, goal) for goal in result.case.goals],
+            }
+            for result in results
+        },
+    }
+
+
+def _goals(results: Sequence[Results]) -> Iterator[str]:
+    yield "| case | goal | measured | lowest to highest | by processor time | reached |"
+    yield "| --- | --- | ---: | ---: | ---: | --- |"
+    for result in results:
+        for goal in result.case.goals:
+            told = _verdict(result, goal)
+            cells = [f"({result.case.letter}) {result.case.title}", *told.values()]
+            yield f"| {' | '.join(cells)} |"
+
+
+def _verdict(result: Results, goal: Goal) -> Mapping[str, str]:
+    ratios = result.ratios(goal.of, goal.over, goal.measure)
+    words = f"{goal.of} at {'most' if goal.at_most else 'least'} {goal.bound} x {goal.over}"
+    if goal.measure != "per_second":
+        words += f" in {goal.measure}"
+    absent = result.missing.get(goal.over) or result.missing.get(goal.of) or "not measured"
+    reached = f"unknown: {absent}"
+    if ratios:
+        median = statistics.median(ratios)
+        is_reached = median <= goal.bound if goal.at_most else median >= goal.bound
+        reached = "reached" if is_reached else "not reached"
+    # Of processor time the less the better: turned round, so that it reads as the rate does.
+    by_cpu = result.ratios(goal.over, goal.of, "cpu_us") if goal.measure == "per_second" else ()
+    return {
+        "goal": words,
+        "median": _median(ratios),
+        "spread": _spread(ratios),
+        "by_cpu": _median(by_cpu),
+        "reached": reached,
+    }
+
+
+def _median(ratios: Ratios) -> str:
+    return f"{statistics.median(ratios):.2f}" if ratios else ""
+
+
+def _spread(ratios: Ratios) -> str:
+    return f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else ""
+
+
+def _case(result: Results) -> Iterator[str]:
+    case = result.case
+    yield f"## ({case.letter}) {case.title}"
+    yield ""
+    yield (
+        "| | per second | CPU µs each | p50 µs | p99 µs | memory MiB "
+        f"| {case.ratio_to} is x | lowest to highest | by processor time | errors |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for label in result.samples:
+        ratios = result.ratios(case.ratio_to, label, "per_second")
+        numbers = [
+            _number(result.median(label, measure))
+            for measure in ("per_second", "cpu_us", "p50_us", "p99_us", "rss_mib")
+        ]
+        by_cpu = result.ratios(label, case.ratio_to, "cpu_us")
+        errors = str(result.errors(label) or "")
+        cells = [label, *numbers, _median(ratios), _spread(ratios), _median(by_cpu), errors]
+        yield f"| {' | '.join(cells)} |"
+    for label, reason in result.missing.items():
+        yield ""
+        yield f"Left out: {label}: {reason}."
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
