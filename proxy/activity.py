@@ -4,6 +4,7 @@ A route without a gateway call is the Activity server's own business: whatever i
 any other route it only stands in, and then a good answer is wanted.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,12 @@ MAX_ANSWER = 8 * 1024 * 1024
 _OURS = frozenset({b"content-length", b"expect", b"accept-encoding"})
 # An answer that stands in for another has to come whole.
 _CONDITIONAL = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"range"})
-_NOT_RELAYED = frozenset({b"content-length", b"content-type", b"x-request-id"})
+_NOT_RELAYED = frozenset(
+    {b"activity-proxy-source", b"cache-status", b"content-length", b"content-type", b"proxy-status"}
+    | {b"x-request-id"}
+)
+# What no field value may hold (RFC 9110 section 5.5), and aiohttp's server refuses to send.
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Activity:
         if len(body) > MAX_ANSWER:
             raise _failed(FailureKind.CONTRACT, "the Activity server's answer is too large")
         fields = end_to_end(response.raw_headers)
+        if not 200 <= response.status <= 599 or any(_CONTROLS.search(value) for _, value in fields):
+            raise _failed(FailureKind.CONTRACT, "the Activity server's answer is not valid HTTP")
         return Answer(
             response.status,
             body,

@@ -28,8 +28,13 @@ HOP_BY_HOP = frozenset(
 )
 """Fields for one connection only, whatever `Connection` names."""
 
+FOR_EVERYONE = frozenset({b"content-length", b"forwarded", b"host", b"via"})
+"""Fields that `Connection` cannot take away, nor any `X-Forwarded-*`: each server on the way needs them."""
+
 VIA = b"activity-proxy"
 """The pseudonym that `Via` carries (RFC 9110 section 7.6.3)."""
+
+_OF_OTHERS = frozenset({b"forwarded", b"x-real-ip"})
 
 UNKNOWN = "unknown"
 """Stands for a peer without an address, such as a Unix socket's (RFC 7239 section 6.2)."""
@@ -50,11 +55,19 @@ class Hop:
 
 
 def end_to_end(fields: Sequence[Field]) -> list[Field]:
-    """Return the fields that are meant for the far end, in their order (RFC 9110 section 7.6.1)."""
+    """Return the fields that are meant for the far end, in their order (RFC 9110 section 7.6.1).
+
+    A client cannot name away what a proxy before this one says of it, nor the host that is asked.
+    """
     gone = HOP_BY_HOP
     for name, value in fields:
         if name.lower() == b"connection":
-            gone = gone.union(option.strip() for option in value.lower().split(b","))
+            options = (option.strip() for option in value.lower().split(b","))
+            gone = gone.union(
+                option
+                for option in options
+                if option not in FOR_EVERYONE and not option.startswith(b"x-forwarded-")
+            )
     return [field for field in fields if field[0].lower() not in gone]
 
 
@@ -62,7 +75,8 @@ def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Netwo
     """Return the fields with `X-Forwarded-For`, `-Proto`, `-Host` and `Via` for the next server.
 
     What a trusted peer says of those before it is kept, and its own address appended. From any other peer
-    every `X-Forwarded-*` and `Forwarded` is dropped, since a client can write there what it likes.
+    every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` is dropped, since a client can write there what it
+    likes; `_` counts as `-`, as it does for many a server. `Activity-Proxy-*` is this proxy's own to say.
     """
     believed = is_trusted(hop.peer, trusted)
     kept: list[Field] = []
@@ -73,16 +87,18 @@ def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Netwo
         folded = name.lower()
         if folded == b"via":
             via.append(value)
-        elif folded == b"forwarded" or folded.startswith(b"x-forwarded-"):
+            continue
+        read = folded.replace(b"_", b"-")
+        if read.startswith(b"activity-proxy-"):
+            continue
+        if read.startswith(b"x-forwarded-") or read in _OF_OTHERS:
             if not believed:
                 continue
             if folded == b"x-forwarded-for":
                 chain.append(value)
-            else:
-                said.add(folded)
-                kept.append((name, value))
-        else:
-            kept.append((name, value))
+                continue
+            said.add(folded)
+        kept.append((name, value))
     chain.append((hop.peer or UNKNOWN).encode())
     kept.append((b"X-Forwarded-For", b", ".join(filter(None, chain))))
     if b"x-forwarded-proto" not in said:

@@ -238,7 +238,7 @@ async def _relay(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> 
 
 def _response_to(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> RelayedResponse:
     codings = upstream.headers.getall("Transfer-Encoding", ())
-    if codings and ",".join(codings).lower() != "chunked":
+    if upstream.status < 200 or (codings and ",".join(codings).lower() != "chunked"):
         raise ActivityAway("malformed")
     fields = end_to_end(upstream.raw_headers)
     if upstream.status == 204:

@@ -65,7 +65,7 @@ class Refusal:
         return error_body(self.error, self.message, self.code, request_id)
 
 
-_MALFORMED = Refusal(400, "Bad request", "The request is not valid HTTP.", "bad_request")
+MALFORMED = Refusal(400, "Bad request", "The request is not valid HTTP.", "bad_request")
 _TARGET = Refusal(414, "URI too long", "The request target is too long.", "target_too_long", "target")
 _HEADER = Refusal(431, "Request header too large", "A line is too long.", "header_too_large", "header")
 _HEADERS = Refusal(
@@ -84,6 +84,7 @@ CROWDED = Refusal(
 )
 CODING = Refusal(501, "Not implemented", "Only chunked is known as Transfer-Encoding.", "transfer_coding")
 VERSION = Refusal(505, "HTTP version not supported", "Use HTTP/1.1.", "http_version")
+METHOD = Refusal(501, "Not implemented", "CONNECT and TRACE are not for this server.", "method_not_supported")
 _TIMEOUT = Refusal(504, "Timeout", "The answer took too long.", "timeout")
 _FAILED = Refusal(500, "Internal error", "The request could not be answered.", "internal")
 
@@ -102,7 +103,7 @@ def refusal_for(status: int, exc: BaseException | None, target_limit: int = 0) -
     if isinstance(exc, HttpProcessingError) and exc.message == _TOO_MANY:
         return _HEADERS
     if status == 400 or isinstance(exc, MalformedBody):
-        return _MALFORMED
+        return MALFORMED
     return _TIMEOUT if status == 504 else _FAILED
 
 

@@ -6,6 +6,7 @@ them; no answer says what software made it.
 
 import asyncio
 import logging
+import re
 from asyncio import Task
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,6 +27,8 @@ from proxy.refusal import (
     CODING,
     CROWDED,
     HEADER_TIMEOUT,
+    MALFORMED,
+    METHOD,
     VERSION,
     ListenerName,
     NewRequestId,
@@ -43,6 +46,10 @@ TURNED_AWAY = 100
 """Connections beyond the limit that may wait for their answer; further ones get none."""
 CUTTING = 0.5
 """Seconds, at most, that cancelled handlers have to clean up in."""
+# A tunnel to anywhere, and an echo of what a browser hides from scripts (RFC 9110 section 9.3).
+_NOT_SERVED = frozenset({"CONNECT", "TRACE"})
+# RFC 9110 section 7.2: `uri-host [ ":" port ]`, and empty where the target has no authority.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
@@ -112,9 +119,16 @@ class _Admission:
     refuse: Refuse
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        if not HttpVersion10 <= request.version <= HttpVersion11:
+        if not cast("_Request", request).version_known:
             return await self.refuse(request, VERSION, request.raw_path)
+        if request.method in _NOT_SERVED:
+            return await self.refuse(request, METHOD, request.raw_path)
         headers = request.headers
+        if not _HOST.fullmatch(headers.get("Host", "")):
+            return await self.refuse(request, MALFORMED, request.raw_path)
+        if request.version < HttpVersion11 and "Transfer-Encoding" in headers:
+            # Faulty framing (RFC 9112 section 6.1): a proxy of HTTP/1.0 before this one did not see the end.
+            return await self.refuse(request, MALFORMED, request.raw_path)
         if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             return await self.refuse(request, CODING, request.raw_path)
         if headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
@@ -124,6 +138,8 @@ class _Admission:
 
 
 class _Request(web.BaseRequest):
+    version_known = True
+
     @property
     def keep_alive(self) -> bool:
         return super().keep_alive and not cast("_Connection", self.protocol).server.stopping
@@ -355,4 +371,9 @@ class HttpServer(web.Server):
         writer: AbstractStreamWriter,
         task: Task[None],
     ) -> web.BaseRequest:
-        return _Request(message, payload, protocol, writer, task, self._loop)
+        known = HttpVersion10 <= message.version <= HttpVersion11
+        if not known:  # or the refusal would claim to be in it
+            message = message._replace(version=HttpVersion11)  # as of a named tuple
+        request = _Request(message, payload, protocol, writer, task, self._loop)
+        request.version_known = known
+        return request

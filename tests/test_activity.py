@@ -112,6 +112,31 @@ async def test_repeated_fields_come_back_repeated() -> None:
     assert [value for name, value in got.headers if name == "Set-Cookie"] == ["a=1", "b=2"]
 
 
+async def test_it_does_not_speak_as_the_sidecar() -> None:
+    """What the sidecar says of an answer is not the Activity server's to say."""
+    said = {"Activity_Proxy_Source": "gateway", "Cache_Status": "x; hit", "Proxy_Status": "x", "X_Own": "1"}
+    async with activity(http(200, {}, **said)) as (source, _):
+        answer = await source(sent(TOKEN, "POST", "/api/token", body=CODE))
+    assert answer.headers == (("X-Own", "1"), ("Cache-Control", "no-store"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nX-A: b\x01c\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Type: a\x7f\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 000 None\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 600 Six\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+async def test_what_cannot_be_passed_on_is_no_answer(answer: bytes) -> None:
+    """A field with a control character, or a status that no answer has, is the Activity server's failure."""
+    async with activity(answer) as (source, _):
+        failure = await failed(source, sent(TOKEN, "POST", "/api/token", body=CODE))
+    assert (failure.source, failure.kind) == ("activity", FailureKind.CONTRACT)
+
+
 async def test_an_answer_without_a_type_is_json() -> None:
     """The Activity server's calls answer JSON, so an answer that does not say is taken for it."""
     async with activity(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}") as (source, _):

@@ -3,7 +3,7 @@
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -44,6 +44,7 @@ def test_fields_of_one_connection_and_those_it_names_are_removed_and_no_others(
     fields: list[Field], options: list[bytes]
 ) -> None:
     """Whatever the case, a hop's fields and those named in Connection go; the rest stays to the byte."""
+    assume(not {b"via", b"host"} & {option.lower() for option in options})
     fields = [*fields, (b"cOnnection", b" , ".join(options))]
     named = {
         option.strip().lower()
@@ -69,6 +70,13 @@ def test_every_connection_field_counts() -> None:
     assert end_to_end(fields) == [(b"X", b"2")]
 
 
+@given(st.sampled_from(["Host", "Content-Length", "Via", "Forwarded", "X-Forwarded-For"]))
+def test_no_connection_field_takes_away_what_all_need(name: str) -> None:
+    """A client cannot have the next server miss who asked, by what name, or how much."""
+    field = (name.encode(), b"1")
+    assert end_to_end([(b"Connection", f"close, {name.lower()}".encode()), field]) == [field]
+
+
 @given(field_lists, st.lists(values, max_size=3))
 def test_what_an_untrusted_peer_says_of_others_is_replaced(fields: list[Field], chain: list[bytes]) -> None:
     """A client cannot choose the address, scheme or host that the next server sees."""
@@ -78,6 +86,8 @@ def test_what_an_untrusted_peer_says_of_others_is_replaced(fields: list[Field], 
         (b"X-FORWARDED-HOST", b"evil"),
         (b"X-Forwarded-Port", b"1"),
         (b"forwarded", b"for=1"),
+        (b"X-Real-IP", b"198.51.100.7"),
+        (b"X_Forwarded_For", b"198.51.100.7"),
     ]
     plain = [field for field in fields if field[0].lower() != b"via"]
     assert forwarded_headers([*claims, *plain], HOP, TRUSTED) == [
@@ -98,6 +108,13 @@ def test_a_trusted_peer_is_believed_and_appended(chain: list[bytes]) -> None:
         (b"X-Forwarded-For", b", ".join([*chain, b"10.0.0.1"])),
         (b"Via", b"1.1 activity-proxy"),
     ]
+
+
+@pytest.mark.parametrize("hop", [HOP, EDGE])
+@pytest.mark.parametrize("name", [b"Activity-Proxy-Source", b"activity_proxy_User"])
+def test_nobody_speaks_as_this_proxy(hop: Hop, name: bytes) -> None:
+    """Not even a trusted peer says what this proxy alone says."""
+    assert name not in {field[0] for field in forwarded_headers([(name, b"gateway")], hop, TRUSTED)}
 
 
 def test_a_trusted_peer_that_says_nothing_is_supplemented() -> None:

@@ -99,6 +99,7 @@ async def test_it_does_not_speak_tls() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 000 None\r\nContent-Length: 2\r\n\r\nok",
     ],
 )
 async def test_what_it_says_is_not_http(answer: bytes) -> None:
