@@ -8,7 +8,8 @@ DEVELOPMENT := .ci/requirements.txt
 BENCH := bench/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check check-style check-types check-imports check-configuration check-files check-deploy chaos
+.PHONY: help run test check check-style check-types check-imports check-code check-configuration check-files check-deploy
+.PHONY: check-security chaos
 .PHONY: bench bench-quick bench-setup lock clean runtime development
 
 help: ## what there is to do
@@ -29,7 +30,7 @@ bench: bench-setup ## measure beside its peers, about 15 minutes; ARGS="--cases 
 bench-quick: bench-setup ## the same, shorter: under 3 minutes
 	@exec bench/.venv/bin/python -m bench --quick $(ARGS)
 
-check: check-style check-types check-imports check-configuration check-files ## all that is quick: style, types, imports, configuration, locks
+check: check-style check-types check-imports check-code check-configuration check-files ## all that is quick: style, types, imports, configuration, locks
 
 check-style: development
 	$(VENV)/bin/ruff format --check
@@ -41,6 +42,13 @@ check-types: development
 
 check-imports: development
 	$(VENV)/bin/lint-imports --no-cache --no-logo
+
+# What it finds is mended, or has its `# nosec` with the reason.
+check-code: development
+	@told=$$($(VENV)/bin/bandit --quiet --recursive proxy 2>&1) || { printf '%s\n' "$$told"; exit 1; }
+
+check-security: check-code ## what bandit finds in the code, and known vulnerabilities of what is pinned
+	@$(PYTHON_IN) .ci/audit.py
 
 check-configuration: development
 	$(PYTHON_IN) -m proxy check -c config/proxy.yaml

@@ -27,7 +27,7 @@ class FailureKind(StrEnum):
     CONTRACT = "contract"  # a 2xx that is not what the route requires
     NO_SUCH_ROUTE = "no_such_route"  # 404 or 405 without a JSON error: the call does not exist there
     UNAUTHORIZED = "unauthorized"  # the token was refused, and so was its successor
-    TOKEN = "token"  # noqa: S105  (no token is to be had; the word is a label)
+    TOKEN = "token"  # nosec B105 # noqa: S105  (no token is to be had; the word is a label)
     BREAKER_OPEN = "breaker_open"  # the circuit breaker kept the call back
     OVERLOADED = "overloaded"  # too many calls are under way already
     NOTHING_KEPT = "nothing_kept"  # there is no earlier answer to give

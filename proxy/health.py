@@ -5,7 +5,7 @@ from http.client import HTTPConnection, HTTPException
 from proxy.units import HostPort
 
 TIMEOUT = 2.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  (read, not bound)
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # nosec B104 # noqa: S104  (read, not bound)
 
 
 def ask(admin: HostPort) -> str | None:

@@ -23,7 +23,7 @@ from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_pref
 from proxy.provenance import matches, provenance
 from proxy.route import Route
 
-PASS = "pass"  # noqa: S105  (the route label of what passes through)
+PASS = "pass"  # nosec B105 # noqa: S105  (the route label of what passes through)
 CLIENT_LEFT = 499
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NO_BODY = b""

@@ -57,7 +57,7 @@ class Sandbox:
         seed: int = 0,
     ) -> None:
         clock = clock or SystemClock()
-        random = Random(seed)  # noqa: S311  (makes up sample data)
+        random = Random(seed)  # nosec B311 # noqa: S311  (makes up sample data)
         self.gateway = Gateway(manner, clock, random, token_life=token_life, port=Port(gateway_port, host))
         self.kaltura = Kaltura(clock, random, Port(kaltura_port, host))
         self.activity = Activity(

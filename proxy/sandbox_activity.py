@@ -113,7 +113,7 @@ class Activity:
         return answer(
             {
                 "access_token": f"sandbox_{self._random.getrandbits(96):024x}",
-                "token_type": "Bearer",
+                "token_type": "Bearer",  # nosec B105 # (a kind of token)
                 "expires_in": _TOKEN_LIFE,
                 "scope": "identify guilds",
             }

@@ -75,7 +75,7 @@ class Faults:
             met.append(self.auth)
         elif request == "routes":
             met.append(self.routes)
-        struck = [fault for fault in met if fault.rate >= 1 or random.random() < fault.rate]
+        struck = [fault for fault in met if fault.rate >= 1 or random.random() < fault.rate]  # nosec B311 # (dice)
         status = next((fault for fault in struck if fault.status is not None), NO_FAULT)
         return Fault(
             latency=min(sum(fault.latency for fault in struck), _LONGEST),

@@ -20,8 +20,8 @@ from proxy.sandbox_releases import DETAILS, HEALTH, PAGE_SIZE, SESSION, GatewayM
 from proxy.sandbox_tokens import Tokens, User
 
 _USER = web.RequestKey("user", User)
-_NO_TOKEN = "Authentication required"  # noqa: S105  (words, not a secret)
-_BAD_TOKEN = "Invalid or expired token"  # noqa: S105  (as above)
+_NO_TOKEN = "Authentication required"  # nosec B105 # noqa: S105  (words, not a secret)
+_BAD_TOKEN = "Invalid or expired token"  # nosec B105 # noqa: S105  (as above)
 
 
 class Gateway:
@@ -70,7 +70,7 @@ class Gateway:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._faults = faults
-        self._dice = Random(faults.seed)  # noqa: S311  (dice that a test can repeat)
+        self._dice = Random(faults.seed)  # nosec B311 # noqa: S311  (dice that a test can repeat)
 
     async def online(self) -> None:
         """Take connections, on the same port as before.

@@ -20,7 +20,7 @@ from proxy.sandbox_faults import Faults
 from proxy.sandbox_library import LECTURES, Library, Video
 from proxy.sandbox_port import Port
 
-ADMIN_SECRET = "sandbox-admin-secret"  # noqa: S105  (it opens nothing but this stand-in)
+ADMIN_SECRET = "sandbox-admin-secret"  # nosec B105 # noqa: S105  (it opens nothing but this stand-in)
 USER, ADMIN = 0, 2
 _DEFAULT_EXPIRY = 86_400  # seconds
 _PAGE_SIZE, _MOST = 30, 500  # entries on a page
@@ -70,7 +70,7 @@ class Kaltura:
     calls: Counter[str] = field(default_factory=Counter)
     sessions: dict[str, Session] = field(default_factory=dict, repr=False)
     _faults: Faults = field(default_factory=Faults)
-    _dice: Random = field(default_factory=lambda: Random(0))  # noqa: S311  (dice that a test can repeat)
+    _dice: Random = field(default_factory=lambda: Random(0))  # nosec B311 # noqa: S311  (dice that a test can repeat)
 
     @property
     def url(self) -> str:
@@ -95,7 +95,7 @@ class Kaltura:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._faults = faults
-        self._dice = Random(faults.seed)  # noqa: S311  (as above)
+        self._dice = Random(faults.seed)  # nosec B311 # noqa: S311  (as above)
 
     async def online(self) -> None:
         """Take connections, on the same port as before. Raises OSError when the port is someone else's."""

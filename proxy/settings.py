@@ -237,7 +237,7 @@ class Settings(Section):
         "offline: canned answers, the gateway is never contacted.",
     )
     listen: Listen = Field(
-        default=HostPort("0.0.0.0", 3001),  # noqa: S104  (a sidecar's purpose)
+        default=HostPort("0.0.0.0", 3001),  # nosec B104 # noqa: S104  (a sidecar's purpose)
         description="Where clients connect.",
     )
     admin: Listen = Field(

@@ -29,7 +29,7 @@ _URL_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SHOWN_LENGTH = 60
-_WILDCARD = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
+_WILDCARD = frozenset({"0.0.0.0", "::"})  # nosec B104 # noqa: S104  (compared, not bound)
 
 
 class Refused(ValueError):

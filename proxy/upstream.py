@@ -22,7 +22,7 @@ from proxy.tokens import TokenKeeper
 from proxy.user_tokens import UserTokens
 from proxy.workshop import Workshop
 
-TOKEN_BREAKER = "token"  # noqa: S105  (a breaker's name)
+TOKEN_BREAKER = "token"  # nosec B105 # noqa: S105  (a breaker's name)
 
 
 @dataclass(frozen=True, slots=True)
