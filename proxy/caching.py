@@ -6,7 +6,8 @@
 
 What is kept was fetched as the service and is the same for everyone; answers for a user never come here.
 Follows RFC 9111 and RFC 5861. Only what the gateway said is kept: a 200 for the route's `max_age`, a 404 for
-a short time, errors never.
+a short time, errors never. A 404 stands beside the last good answer, in one entry: a failing gateway says it
+of anything, and what is asked for most must not be what is lost first.
 """
 
 import asyncio
@@ -30,20 +31,20 @@ JITTER = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds before a key whose call failed is asked for again in the background."""
 MAX_PAUSES = 10_000
-ASIDE = ":good"
-"""Behind a key: the last good answer, where a 404 came after it."""
 
 
 @dataclass(slots=True)
 class Flights:
     """The calls under way, by key, each a task of its own: a client that leaves fails nobody.
 
-    Also remembers, of a bounded number of keys, until when a failed call is not to be repeated.
+    A key's own call is the one that others may join, and the only one whose answer is kept. Also remembers,
+    of a bounded number of keys, until when a failed call is not to be repeated.
     """
 
     clock: Clock
     observe: Observe
     _tasks: dict[str, "asyncio.Task[Answer]"] = field(default_factory=dict)
+    _running: set["asyncio.Task[Answer]"] = field(default_factory=set)
     _pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
     def under_way(self, key: str) -> "asyncio.Task[Answer] | None":
@@ -55,8 +56,17 @@ class Flights:
         """Begin the call for a key."""
         task = asyncio.create_task(call)
         self._tasks[key] = task
+        self._running.add(task)
         task.add_done_callback(lambda done: self._landed(key, done))
         return task
+
+    def holds(self, key: str) -> bool:
+        """Tell whether the task that runs is still the key's own call."""
+        return self._tasks.get(key) is asyncio.current_task()
+
+    def disown(self) -> None:
+        """Let all calls under way go on for those who wait, but be no key's own any more: for a purge."""
+        self._tasks.clear()
 
     def pausing(self, key: str) -> bool:
         """Tell whether the key's last call failed so lately that it is not repeated yet."""
@@ -83,13 +93,13 @@ class Flights:
 
     async def aclose(self) -> None:
         """Stop every call under way."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
+        for task in self._running:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._running:
+            await asyncio.wait(tuple(self._running))
 
     def _landed(self, key: str, task: "asyncio.Task[Answer]") -> None:
+        self._running.discard(task)
         if self._tasks.get(key) is task:
             del self._tasks[key]
         error = None if task.cancelled() else task.exception()
@@ -140,20 +150,18 @@ class Caching:
             return await self.answer(call)
         key = self.keys.key(call)
         entry = await self.store.get(key)
-        age = 0.0 if entry is None else self._age(entry)
-        if entry is not None and age < entry.max_age:
-            return self._looked(
-                call, "hit", kept(call, entry, "cache", f"hit; ttl={int(entry.max_age - age)}")
-            )
-        if entry is not None and self._may_be_stale(call, entry, age):
+        fresh = None if entry is None else self._fresh(call, entry)
+        if fresh is not None:
+            return self._looked(call, "hit", fresh)
+        if entry is not None and self._may_be_stale(call, entry):
             if self.flights.under_way(key) is None and not self.flights.pausing(key):
-                self.flights.launch(key, self._renew(key, call))
-            ttl = int(entry.max_age - age)
-            return self._looked(call, "stale", kept(call, entry, "stale", f"hit; ttl={ttl}"))
+                self.flights.launch(key, self._renew(key, call, entry))
+            ttl = entry.max_age - self._age(entry)
+            return self._looked(call, "stale", _kept(entry, "stale", ttl))
         flight = self.flights.under_way(key)
         if flight is not None:
             return await self._join(flight, call)
-        answer = await asyncio.shield(self.flights.launch(key, self._fill(key, call)))
+        answer = await asyncio.shield(self.flights.launch(key, self._fill(key, call, entry)))
         if answer.source == "cache":
             return self._looked(call, "hit", answer)
         fwd = "fwd=stale" if entry is not None else "fwd=miss"
@@ -172,56 +180,68 @@ class Caching:
             return self._looked(call, "miss", await self.answer(call))
         return self._looked(call, "coalesced", _forwarded(answer, "fwd=miss; collapsed"))
 
-    def _may_be_stale(self, call: Call, entry: Entry, age: float) -> bool:
+    def _fresh(self, call: Call, entry: Entry) -> Answer | None:
+        """Return what the gateway said last, while that is young enough."""
+        left = entry.max_age - self._age(entry)
+        if entry.missing_until:
+            left = entry.missing_until - self.clock.time()
+        if left <= 0 or (entry.missing_until and left > MISSING_AGE):  # the clock was set back
+            return None
+        if entry.status == 404 or entry.missing_until:
+            return Answer(404, b"", "cache", problem=missing(call), cache=f"hit; ttl={int(left)}")
+        return _kept(entry, "cache", left)
+
+    def _may_be_stale(self, call: Call, entry: Entry) -> bool:
         if entry.status != 200:
             return False
-        past = age - entry.max_age
-        if past < (call.route.stale_while_revalidate or 0.0):
+        past = self._age(entry) - entry.max_age
+        if past < (call.route.stale_while_revalidate or 0.0) and not entry.missing_until:
             return True
         key_fails = self.flights.pausing(self.keys.key(call))
         return key_fails and past < (call.route.stale_if_error or 0.0) and "stale" in call.route.fallback
 
-    async def _fill(self, key: str, call: Call) -> Answer:
+    async def _fill(self, key: str, call: Call, before: Entry | None) -> Answer:
         """Go down the ladder, and keep what the gateway said."""
         # Another call for the key may have landed while the store was asked.
-        entry = await self.store.get(key)
-        if entry is not None and self._age(entry) < entry.max_age:
-            return kept(call, entry, "cache", f"hit; ttl={int(entry.max_age - self._age(entry))}")
+        before = await self.store.get(key) or before
+        fresh = None if before is None else self._fresh(call, before)
+        if fresh is not None:
+            return fresh
         answer = await self.answer(call)
         if answer.source != "gateway":
             self.flights.failed(key)
             return answer
-        return await self._keep(key, call, answer)
+        return await self._keep(key, call, answer, before)
 
-    async def _renew(self, key: str, call: Call) -> Answer:
+    async def _renew(self, key: str, call: Call, before: Entry) -> Answer:
         """Get a new answer while a stale one is given."""
         try:
             answer = await self.gateway(call)
         except SourceFailed:
             self.flights.failed(key)
             raise
-        return await self._keep(key, call, answer)
+        return await self._keep(key, call, answer, before)
 
-    async def _keep(self, key: str, call: Call, answer: Answer) -> Answer:
+    async def _keep(self, key: str, call: Call, answer: Answer, before: Entry | None) -> Answer:
         self.flights.succeeded(key)
         route = call.route
-        if answer.status not in {200, 404} or route.max_age is None:
+        if answer.status not in {200, 404} or route.max_age is None or not self.flights.holds(key):
             return answer
-        life = route.max_age * (1.0 - JITTER * self.random())
-        stale = max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
-        if answer.status == 404:
-            await self._set_aside(key, call)
-            life, stale = min(life, MISSING_AGE), 0.0
-        entry = Entry(answer.status, answer.body, _etag(answer.body), self.clock.time(), life)
-        await self.store.set(key, entry, life + stale)
-        return replace(answer, etag=entry.etag) if answer.status == 200 else answer
-
-    async def _set_aside(self, key: str, call: Call) -> None:
-        """Keep the last good answer for `stale` beside a 404, which a failing gateway says of anything."""
-        good = await self.store.get(key)
-        if good is not None and good.status == 200:
-            left = good.max_age + (call.route.stale_if_error or 0.0) - self._age(good)
-            await self.store.set(key + ASIDE, good, left)
+        now, life = self.clock.time(), route.max_age * (1.0 - JITTER * self.random())
+        if answer.status == 200:
+            entry = Entry(200, answer.body, _etag(answer.body), now, life)
+            stale = max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
+            await self.store.set(key, entry, life + stale)
+            return replace(answer, etag=entry.etag)
+        life = min(life, MISSING_AGE)
+        left = 0.0
+        if before is not None and before.status == 200:
+            left = before.max_age + (route.stale_if_error or 0.0) - self._age(before)
+        if before is not None and left > 0:
+            await self.store.set(key, replace(before, missing_until=now + life), max(left, life))
+        else:
+            await self.store.set(key, Entry(404, b"", _etag(b""), now, life), life)
+        return answer
 
     def _age(self, entry: Entry) -> float:
         return max(0.0, self.clock.time() - entry.stored_at)
@@ -243,22 +263,17 @@ class Stale:
 
     async def __call__(self, call: Call) -> Answer:
         """Return the kept answer. Raises `SourceFailed` when there is none, or none young enough."""
-        key = self.keys.key(call)
-        entry = await self.store.get(key)
-        if entry is None or entry.status != 200:
-            entry = await self.store.get(key + ASIDE)
-        if entry is not None:
+        entry = await self.store.get(self.keys.key(call))
+        if entry is not None and entry.status == 200:
             past = self.clock.time() - entry.stored_at - entry.max_age
             if past < (call.route.stale_if_error or 0.0):
-                return kept(call, entry, "stale", f"hit; ttl={int(-past)}")
+                return _kept(entry, "stale", -past)
         raise SourceFailed(Failure("stale", FailureKind.NOTHING_KEPT, "there is no earlier answer"))
 
 
-def kept(call: Call, entry: Entry, source: Literal["cache", "stale"], status: str) -> Answer:
-    """Return a kept entry as an answer."""
-    if entry.status == 404:
-        return Answer(404, b"", source, problem=missing(call), cache=status)
-    return Answer(200, entry.body, source, etag=entry.etag, cache=status)
+def _kept(entry: Entry, source: Literal["cache", "stale"], left: float) -> Answer:
+    """Return a good entry as an answer, with the seconds that are left of its life."""
+    return Answer(200, entry.body, source, etag=entry.etag, cache=f"hit; ttl={int(left)}")
 
 
 def _forwarded(answer: Answer, status: str) -> Answer:

@@ -19,7 +19,8 @@ from proxy.workshop import Workshop
 class Keeping:
     """The source `stale`, and `before`, which puts the cache before a ladder.
 
-    `purge` drops everything, the snapshot's content too, and tells whether that was done.
+    `purge` drops everything, the snapshot's content and what is under way too, and tells whether that was
+    done.
     """
 
     store: Store
@@ -38,7 +39,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
         lambda trouble: shop.observe(StoreTroubled(trouble)),
     )
     shop.resources.push_async_callback(store.aclose)
-    purge: Callable[[], Awaitable[bool]] = store.purge
+    drop: Callable[[], Awaitable[bool]] = store.purge
     if settings.cache.snapshot:
         lives = [
             (route.max_age or 0.0) + max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
@@ -55,7 +56,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
         await restart.restore()
         shop.resources.push_async_callback(restart.save)
         shop.run(restart.run())
-        purge = restart.purge
+        drop = restart.purge
     flights = Flights(shop.clock, shop.observe)
     shop.observe.listeners.append(flights.notice)
     shop.resources.push_async_callback(flights.aclose)
@@ -63,6 +64,10 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
 
     def before(ladder: Source) -> Source:
         return Caching(ladder, gateway, store, keys, flights, shop.clock, shop.random, shop.observe)
+
+    async def purge() -> bool:
+        flights.disown()  # first: what began before the purge must not be kept after it
+        return await drop()
 
     return Keeping(store, Stale(store, keys, shop.clock), before, purge)
 

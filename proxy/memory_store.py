@@ -18,9 +18,9 @@ from proxy.store import Entry
 # One entry takes at most this part of the whole: a single huge answer must not push out all others.
 LARGEST_PART: Final = 4
 
-# What an entry costs beside its texts, on a 64-bit CPython: the entry and its two floats, the slot and
+# What an entry costs beside its texts, on a 64-bit CPython: the entry and its three times, the slot and
 # its two numbers, the places in the ordered dictionary (which has room to spare), the allocator's own.
-OVERHEAD: Final = 480
+OVERHEAD: Final = 512
 
 _Slot = tuple[Entry, float, int]
 

@@ -140,6 +140,11 @@ class RedisLink:
             self._fail("slow")
         return None
 
+    async def idle(self, limit: float) -> None:
+        """Wait for what runs, whoever waits for it or not, for so many seconds at most."""
+        if self._running:
+            await asyncio.wait(tuple(self._running), timeout=limit)
+
     async def aclose(self) -> None:
         """Give up what still runs and close the connections."""
         self._closed = True

@@ -66,6 +66,7 @@ class RedisStore:
 
     async def purge(self) -> bool:
         """Drop all that is ours and nothing else; False when Redis is away or has too many keys for it."""
+        await self._link.idle(PURGE_LIMIT)  # a write that began before must not come after
         task = self._link.force(self._sweep)
         if task is None:
             return False

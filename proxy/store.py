@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 STATUSES: Final = frozenset({200, 404})
 
 StoreTrouble = Literal["slow", "busy", "unreachable", "refused", "foreign"]
@@ -24,9 +24,9 @@ StoreTrouble = Literal["slow", "busy", "unreachable", "refused", "foreign"]
 OnTrouble = Callable[[StoreTrouble], None]
 """Takes each trouble as it happens; never raises, never waits."""
 
-# Version and checksum, of all that follows; then status, time, age, and how long the two texts are.
+# Version and checksum, of all that follows; then status, three times, and how long the two texts are.
 _SEAL: Final = struct.Struct(">BI")
-_HEAD: Final = struct.Struct(">HddBI")
+_HEAD: Final = struct.Struct(">HdddBI")
 _LONGEST_ETAG: Final = 255
 
 
@@ -37,6 +37,10 @@ class Entry:
     `etag` goes into a header as it is. `stored_at` is epoch seconds, `max_age` seconds with the jitter
     already in it. Never a user's answer, never one with a credential in it. Raises `ValueError` for what
     must not be kept or could not be sent.
+
+    `missing_until` is there on a good answer after which the gateway said that there is no such thing: epoch
+    seconds up to which that word stands, 0 where it said no such thing. Both are one entry, so that nothing
+    that drops entries can leave the 404 and lose the good answer, which is for a gateway that fails.
     """
 
     status: int
@@ -44,6 +48,7 @@ class Entry:
     etag: str
     stored_at: float
     max_age: float
+    missing_until: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no cache may hold."""
@@ -51,7 +56,8 @@ class Entry:
             raise ValueError("only 200 and 404 are kept")
         if not (self.etag.isascii() and self.etag.isprintable() and len(self.etag) <= _LONGEST_ETAG):
             raise ValueError("an entity tag is a short text of printable ASCII")
-        if not (math.isfinite(self.stored_at) and math.isfinite(self.max_age) and self.max_age >= 0):
+        times = (self.stored_at, self.max_age, self.missing_until)
+        if not all(map(math.isfinite, times)) or self.max_age < 0:
             raise ValueError("times are finite, and an age is not negative")
 
 
@@ -89,7 +95,8 @@ class Store(Protocol):
 def encode(entry: Entry) -> bytes:
     """Return an entry as bytes: version, checksum, fixed header, entity tag, body."""
     etag = entry.etag.encode("ascii")
-    head = _HEAD.pack(entry.status, entry.stored_at, entry.max_age, len(etag), len(entry.body)) + etag
+    times = (entry.stored_at, entry.max_age, entry.missing_until)
+    head = _HEAD.pack(entry.status, *times, len(etag), len(entry.body)) + etag
     checksum = zlib.crc32(entry.body, zlib.crc32(head))
     return b"".join((_SEAL.pack(FORMAT, checksum), head, entry.body))
 
@@ -100,13 +107,13 @@ def decode(data: bytes) -> Entry | None:
     if len(data) < start:
         return None
     version, checksum = _SEAL.unpack_from(data)
-    status, stored_at, max_age, etag_length, body_length = _HEAD.unpack_from(data, _SEAL.size)
+    status, *times, etag_length, body_length = _HEAD.unpack_from(data, _SEAL.size)
     middle = start + etag_length
     if version != FORMAT or len(data) != middle + body_length:
         return None
     if zlib.crc32(memoryview(data)[_SEAL.size :]) != checksum:
         return None
     try:
-        return Entry(status, data[middle:], data[start:middle].decode("ascii"), stored_at, max_age)
+        return Entry(status, data[middle:], data[start:middle].decode("ascii"), *times)
     except ValueError:
         return None

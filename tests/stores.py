@@ -20,6 +20,7 @@ entries = st.builds(
     etag=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40),
     stored_at=st.floats(0, 4e9),
     max_age=st.floats(0, 1e9),
+    missing_until=st.floats(0, 4e9),
 )
 
 

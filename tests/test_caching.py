@@ -11,10 +11,12 @@ from proxy.caching import JITTER, MISSING_AGE, Caching, Flights, Keys, Stale
 from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed
 from proxy.events import BreakerChanged, CacheLooked, Crashed, Event, TokenAcquired
 from proxy.memory_store import MemoryStore
+from proxy.store import Entry
 from tests.clocks import FakeClock, settle
 from tests.tables import a_call, a_route
 
 KEPT = {"max_age": 60.0, "stale_while_revalidate": 300.0, "stale_if_error": 3600.0}
+SEARCH = Entry(200, b"x" * 2000, '"e"', 0.0, 60.0)
 AWAY = Failure("gateway", FailureKind.UNREACHABLE, "no connection")
 
 
@@ -246,6 +248,121 @@ async def test_the_last_good_answer_survives_a_404(bench: Bench) -> None:
     bench.gateway.fails = True
     stale = await bench.ask(video())
     assert (stale.source, stale.body) == ("stale", b'{"n":1}')
+
+
+@pytest.mark.parametrize("later", [2, 400])
+async def test_a_404_and_the_good_answer_before_it_are_lost_together_or_not_at_all(
+    bench: Bench, later: int
+) -> None:
+    """While a video is asked for, its last good answer outlives whatever fills the memory meanwhile."""
+    store = MemoryStore(20_000, bench.clock)
+    cache = replace(bench.cache, store=store)
+    stale = Stale(store, cache.keys, bench.clock)
+    await cache(video())
+    bench.clock.shift(KEPT["max_age"] + later)
+    bench.gateway.status = 404
+    for number in range(100):
+        await cache(video())
+        await settle()
+        await store.set(f"search:{number}", replace(SEARCH, stored_at=bench.clock.time()), 3600.0)
+        bench.clock.shift(0.5)
+    assert store.items()[-1][0] != "search:0", "too little to push anything out"
+    assert bench.gateway.calls > 5
+    assert (await cache(video())).status == 404
+    assert (await stale(video())).body == b'{"n":1}'
+
+
+async def test_a_good_answer_ends_a_404(bench: Bench) -> None:
+    """What is there again is given from the cache as if it had never been away."""
+    await bench.ask(video())
+    bench.clock.shift(1000)
+    bench.gateway.status = 404
+    assert (await bench.ask(video())).status == 404
+    assert (await bench.ask(video())).cache == f"hit; ttl={int(MISSING_AGE)}"
+    bench.clock.shift(MISSING_AGE)
+    bench.gateway.status = 200
+    assert (await bench.ask(video())).body == b'{"n":3}'
+    assert (await bench.ask(video())).source == "cache"
+    assert bench.results == ["miss", "miss", "hit", "miss", "hit"]
+
+
+async def test_after_a_404_the_good_answer_is_for_a_failing_gateway_only(bench: Bench) -> None:
+    """Within stale_while_revalidate too the gateway is asked, and not passed over for what it took back."""
+    await bench.ask(video())
+    bench.clock.shift(61)
+    bench.gateway.status = 404
+    assert (await bench.ask(video())).source == "stale"
+    await settle()
+    bench.clock.shift(MISSING_AGE)
+    assert (await bench.ask(video())).status == 404
+    assert bench.gateway.calls == 3
+
+
+async def test_a_clock_that_was_set_back_does_not_prolong_a_404(bench: Bench) -> None:
+    """Its life is ten seconds at most, whatever the clock says."""
+    await bench.ask(video())
+    bench.clock.shift(1000)
+    bench.gateway.status = 404
+    await bench.ask(video())
+    bench.clock.shift(-500)
+    await bench.ask(video())
+    assert bench.gateway.calls == 3
+
+
+async def test_a_good_answer_that_is_too_old_is_not_kept_beside_a_404(bench: Bench) -> None:
+    """Past stale_if_error it is of no use to anyone."""
+    await bench.store.set(bench.cache.keys.key(video()), replace(SEARCH, stored_at=1.0), 10_000.0)
+    bench.gateway.status = 404
+    await bench.ask(video())
+    (entry,) = [entry for _, entry in bench.store.items()]
+    assert (entry.status, entry.body) == (404, b"")
+
+
+@pytest.mark.parametrize("renewal", [False, True])
+async def test_what_began_before_a_purge_is_not_kept_after_it(bench: Bench, *, renewal: bool) -> None:
+    """Who waits for it gets it, who comes later asks anew, and neither finds it in the store."""
+    if renewal:
+        await bench.ask(video())
+        bench.clock.shift(61)
+    bench.gateway.gate.clear()
+    before = asyncio.create_task(bench.ask(video()))
+    await settle()
+    began = bench.gateway.calls
+    bench.flights.disown()
+    await bench.store.purge()
+    after = asyncio.create_task(bench.ask(video()))
+    await settle()
+    assert bench.gateway.calls == began + 1
+    bench.gateway.gate.set()
+    await before
+    assert (await after).body == (await bench.ask(video())).body == b'{"n":%d}' % (began + 1)
+    assert renewal or (before.result().cache, before.result().body) == ("fwd=miss", b'{"n":1}')
+
+
+async def test_a_404_that_began_before_a_purge_brings_nothing_back(bench: Bench) -> None:
+    """Neither it nor the good answer that it would have kept beside it."""
+    await bench.ask(video())
+    bench.clock.shift(1000)
+    bench.gateway.status = 404
+    bench.gateway.gate.clear()
+    before = asyncio.create_task(bench.ask(video()))
+    await settle()
+    bench.flights.disown()
+    await bench.store.purge()
+    bench.gateway.gate.set()
+    assert (await before).status == 404
+    assert bench.store.items() == []
+
+
+async def test_closing_stops_what_a_purge_let_go(bench: Bench) -> None:
+    """A call that is no key's own any more is not left behind either."""
+    bench.gateway.gate.clear()
+    asking = asyncio.create_task(bench.ask(video()))
+    await settle()
+    bench.flights.disown()
+    await bench.flights.aclose()
+    await asyncio.wait({asking})
+    assert asking.cancelled()
 
 
 async def test_who_joins_a_renewal_that_fails_gets_what_stands_in(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """What an operator does at the admin listener, through a whole sidecar."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from proxy.sandbox_faults import Fault, Faults
 from proxy.sidecar import Sidecar
+from tests.clocks import until
 from tests.running import SEVEN, configured, watched, watching
+
+VIDEO = "GET /api/videos/{id}"
 
 
 async def post(sidecar: Sidecar, path: str, method: str = "POST", **headers: str) -> tuple[int, Any]:
@@ -45,6 +50,20 @@ async def test_the_cache_is_purged(tmp_path: Path) -> None:
     assert done == (200, {"purged": True})
     assert (kept.source, after.source) == ("cache", "gateway")
     assert b"1_e0000003" not in content
+
+
+async def test_a_purge_reaches_what_is_under_way(tmp_path: Path) -> None:
+    """An answer that the gateway gives after the purge to a call from before it is given, and not kept."""
+    text = f"cache: {{snapshot: {tmp_path / 'snapshot'}}}"
+    async with watching(tmp_path, text) as (sandbox, sidecar, viewer):
+        sandbox.gateway.faults = Faults(routes=Fault(latency=0.4))
+        asking = asyncio.create_task(viewer.ask(*SEVEN[0]))
+        await until(lambda: sandbox.gateway.calls[VIDEO] == 1)
+        assert (await post(sidecar, "/cache/purge"))[0] == 200
+        assert (await asking).headers["Cache-Status"] == "activity-proxy; fwd=miss"
+        sandbox.gateway.faults = Faults()
+        assert (await viewer.ask(*SEVEN[0])).source == "gateway"
+        assert sandbox.gateway.calls[VIDEO] == 2
 
 
 async def test_nothing_is_done_by_get(tmp_path: Path) -> None:

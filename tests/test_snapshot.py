@@ -76,7 +76,7 @@ def test_no_damage_yields_wrong_answers(
 @given(st.binary(max_size=80), st.booleans())
 def test_no_content_raises(scratch: Path, content: bytes, ours: bool) -> None:
     """Whatever is in the file, even with the right name and digest, it is read or refused."""
-    scratch.write_bytes(sealed(b"ActPrxy\x01" + content) if ours else content)
+    scratch.write_bytes(sealed(b"ActPrxy\x02" + content) if ours else content)
     answer = read(scratch, NOW, ROOM)
     assert bool(answer.refused) is not (ours and not content)
     assert answer.entries == ()
@@ -105,11 +105,11 @@ def test_missing_file_is_nothing_to_tell(path: Path) -> None:
     [
         (b"", "is empty"),
         (b'{"some": "json"}' * 9, "is not a snapshot of this software"),
-        (sealed(b"ActPrxy\x02"), "is of another version of the format"),
-        (b"ActPrxy\x01", "is damaged"),
-        (b"ActPrxy\x01" + b"x" * 32, "is damaged"),
-        (sealed(b"ActPrxy\x01" + lengths(2, len(ENTRY)) + b"\xff\xff" + ENTRY), "is damaged"),
-        (sealed(b"ActPrxy\x01" + lengths(1, 99_999) + b"k" + ENTRY), "is damaged"),
+        (sealed(b"ActPrxy\x03"), "is of another version of the format"),
+        (b"ActPrxy\x02", "is damaged"),
+        (b"ActPrxy\x02" + b"x" * 32, "is damaged"),
+        (sealed(b"ActPrxy\x02" + lengths(2, len(ENTRY)) + b"\xff\xff" + ENTRY), "is damaged"),
+        (sealed(b"ActPrxy\x02" + lengths(1, 99_999) + b"k" + ENTRY), "is damaged"),
     ],
 )
 def test_other_files_are_refused_with_a_reason(path: Path, content: bytes, why: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.redis_link import CONNECTIONS
 from proxy.redis_store import PURGE_LIMIT
-from proxy.store import encode
+from proxy.store import FORMAT, encode
 from tests.clocks import FakeClock
 from tests.redis_server import PASSWORD, RedisServer, free_port, program, running
 from tests.stores import KEY, entry, opened
@@ -61,7 +61,9 @@ async def test_entry_that_is_not_to_be_kept_leaves_none(server: RedisServer, siz
         assert one.troubles == []
 
 
-@pytest.mark.parametrize("value", [b"", b"hello", encode(entry())[:-1], b"\x02" + encode(entry())[1:]])
+@pytest.mark.parametrize(
+    "value", [b"", b"hello", encode(entry())[:-1], bytes([FORMAT + 1]) + encode(entry())[1:]]
+)
 async def test_foreign_value_is_a_miss(server: RedisServer, value: bytes) -> None:
     """A value that is none of ours, or damaged, is a miss that is told, and the next entry replaces it."""
     with server.client() as client:
@@ -94,6 +96,18 @@ async def test_purge_drops_ours_and_nothing_else(server: RedisServer) -> None:
             assert await one.store.purge()
         assert sorted(str(key, "ascii") for key in client.scan_iter()) == sorted(theirs)
         assert other.get(OURS) == b"x"
+
+
+async def test_a_write_that_began_before_a_purge_does_not_come_after_it(server: RedisServer) -> None:
+    """However slowly Redis takes a write, a purge drops what it wrote."""
+    async with opened(server.url) as one:
+        with server.client() as client:
+            client.client_pause(300, all=False)  # writes only
+        writing = asyncio.create_task(one.store.set(KEY, entry(), 60.0))
+        await asyncio.sleep(0.05)
+        assert await one.store.purge()
+        await writing
+        assert await one.store.get(KEY) is None
 
 
 async def test_purge_is_bounded_in_time(server: RedisServer) -> None:

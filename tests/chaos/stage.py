@@ -137,9 +137,10 @@ class Counted:
 
 @asynccontextmanager
 async def staged(folder: Path, seed: int, text: str = "") -> AsyncIterator[Stage]:
-    """Set the stage: the crowd is at it, and what is known was answered by the gateway.
+    """Set the stage: what is known was answered by the gateway, and after that the crowd came in.
 
-    Leaving it counts what is left behind.
+    Before that nothing is known, and on a busy machine what is asked for may well be canned: it is not
+    counted. Leaving the stage counts what is left behind.
     """
     before = Leftovers.now()
     async with Sandbox(manner="newer", seed=seed) as sandbox:
@@ -158,7 +159,9 @@ async def staged(folder: Path, seed: int, text: str = "") -> AsyncIterator[Stage
             async with Crowd(f"http://{sidecar.listen}", seed) as crowd:
                 stage = Stage(sandbox, sidecar, crowd, idle, events)
                 await stage.live()
-                await asyncio.sleep(0.2)
+                crowd.seen.clear()
+                crowd.come_in()
+                await asyncio.sleep(WINDOW)
                 yield stage
     await before.gone()
 

@@ -20,7 +20,7 @@ RETRIES_FLOOR = 10
 async def test_viewers_do_not_notice(name: str, tmp_path: Path) -> None:
     """Only good answers, with their source and real titles; soon live again; the gateway spared."""
     async with staged(tmp_path, SEED) as stage:
-        before, good = stage.counted(), stage.good_of_late()
+        before, good, began = stage.counted(), stage.good_of_late(), len(stage.events)
         await SCRIPT[name](stage, SECONDS, Random(SEED))  # noqa: S311  (repeatable)
         after = stage.counted()
         took = await stage.live()
@@ -29,7 +29,7 @@ async def test_viewers_do_not_notice(name: str, tmp_path: Path) -> None:
         assert after.seen - before.seen > VIEWERS, "too few requests to say anything"
         spared(before, after, good)
         if name in HARMLESS:
-            assert not any(isinstance(event, BreakerChanged) for _, event in stage.events)
+            assert not any(isinstance(event, BreakerChanged) for _, event in stage.events[began:])
             assert all(seen.source != "canned" for seen in stage.crowd.seen)
 
 
