@@ -5,11 +5,13 @@ listener -> match -> pass through
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import uuid4
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
@@ -23,7 +25,7 @@ from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.dialects import Dialects, FixedDialect
 from proxy.events import Observe
-from proxy.headers import client_address
+from proxy.headers import Network, client_address
 from proxy.keeping import open_cache
 from proxy.ladder import Ladder, Policy
 from proxy.listener import Listener
@@ -31,8 +33,9 @@ from proxy.logs import EventLog
 from proxy.metrics import Metrics
 from proxy.passthrough import PassThrough, activity_session
 from proxy.paths import PathIndex
+from proxy.rate import Buckets, RateLimit, address_key
 from proxy.server import HttpServer, origin_form, public_server
-from proxy.settings import Settings
+from proxy.settings import LimitSettings, Settings
 from proxy.store import Store
 from proxy.tokens import TokenKeeper
 from proxy.tunnel import Tunnels
@@ -77,6 +80,19 @@ def bounds_of(settings: Settings) -> Bounds:
     )
 
 
+def _client_address(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
+    return client_address(request.remote, request.headers.getall("X-Forwarded-For", ()), trusted)
+
+
+def _rate_limit(
+    limits: LimitSettings, address: Callable[[web.BaseRequest], str], clock: Clock
+) -> RateLimit[web.BaseRequest] | None:
+    if limits.rate is None:
+        return None
+    buckets = Buckets(limits.rate, limits.burst, clock.monotonic)
+    return RateLimit(buckets, lambda request: address_key(address(request)))
+
+
 async def assemble(
     configuration: Configuration,
     *,
@@ -119,6 +135,7 @@ async def assemble(
         metrics.watch_cache(keeping.store.size)
     for name, route in ((route.name, route) for route in shop.routes if route.call is not None):
         metrics.expect_route(name, route.fields)
+    address = partial(_client_address, trusted=settings.trusted_proxies)
     listener = Listener(
         routes=PathIndex.of([(route.match, name) for name, route in table.items()]),
         route=parts.dialects.route,
@@ -127,9 +144,7 @@ async def assemble(
             URL(settings.activity.url), passing, tunnels.splice, settings.trusted_proxies
         ),
         origin_form=origin_form,
-        client_address=lambda request: client_address(
-            request.remote, request.headers.getall("X-Forwarded-For", ()), settings.trusted_proxies
-        ),
+        client_address=address,
         subject=subject,
         total=settings.gateway.timeout.total,
         max_body=settings.limits.body,
@@ -137,6 +152,7 @@ async def assemble(
         open_cors=settings.environment == "development",
         clock=clock,
         observe=shop.observe,
+        admit=_rate_limit(settings.limits, address, clock),
     )
     public = public_server(
         listener,

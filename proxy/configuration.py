@@ -123,6 +123,10 @@ def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
     if not settings.admin.loopback and not settings.admin_token.get_secret_value():
         mark = written_at(top, ("admin",))[1]
         yield Problem(mark, "admin: is not on loopback, and without admin_token the status is off")
+    if settings.limits.rate is not None and not settings.trusted_proxies:
+        mark = written_at(top, ("limits", "rate"))[1]
+        text = "without trusted_proxies, all clients behind an edge have its address and share one rate"
+        yield Problem(mark, f"limits.rate: {text}")
     if settings.gateway.breaker.slow_call > settings.gateway.timeout.attempt:
         mark = written_at(top, ("gateway", "breaker", "slow_call"))[1]
         yield Problem(mark, "gateway.breaker.slow_call: is over timeout.attempt, so no call is ever slow")

@@ -32,12 +32,20 @@ _NO_BODY = b""
 class Refusal(Exception):
     """A request that is answered with an error at once."""
 
-    def __init__(self, status: int, error: str, code: str, limit: LimitName | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        code: str,
+        limit: LimitName | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.code = code
         self.limit = limit
+        self.headers = headers or {}
 
 
 @dataclass(slots=True)
@@ -58,7 +66,8 @@ class Listener:
 
     `routes` finds the name of a route, `route` gives the route in force for it. `total` is the time in
     seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send, and
-    `body_timeout` the seconds that it may take for that.
+    `body_timeout` the seconds that it may take for that. `admit` gives the fields of a 429 for a client that
+    asks too often; without it nobody does.
     """
 
     routes: PathIndex[str]
@@ -74,6 +83,7 @@ class Listener:
     open_cors: bool
     clock: Clock
     observe: Observe
+    admit: Callable[[web.BaseRequest], Mapping[str, str] | None] | None = None
     _make_id: Callable[[], str] = field(default=lambda: uuid4().hex)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -115,6 +125,8 @@ class Listener:
 
     async def _respond(self, request: web.BaseRequest, account: _Account) -> web.StreamResponse:
         try:
+            if self.admit is not None and (late := self.admit(request)) is not None:
+                raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
             if _came_by(request, VIA.decode()):
                 raise Refusal(508, "The request has come by this proxy before", "loop_detected")
             target = self._target(request)
@@ -129,12 +141,7 @@ class Listener:
             account.route = name
             call = await self._call(request, account.request_id, name, parameters, target, query)
         except Refusal as refusal:
-            if refusal.limit is not None:
-                self.observe(Limited(refusal.limit))
-            response = self._error(account, refusal.status, refusal.error, refusal.code)
-            if refusal.limit == "body_time":
-                response.force_close()  # nobody waits for the rest
-            return response
+            return self._refused(account, refusal)
         except ActivityAway as away:
             self._activity_failed(account, f"the Activity server is away ({away.reason})")
             message = "The Activity is not available right now. Please try again later."
@@ -215,6 +222,15 @@ class Listener:
     def _request_id(self, request: web.BaseRequest) -> str:
         given = request.headers.get("X-Request-Id", "")
         return given if _REQUEST_ID.fullmatch(given) else self._make_id()
+
+    def _refused(self, account: _Account, refusal: Refusal) -> web.StreamResponse:
+        if refusal.limit is not None:
+            self.observe(Limited(refusal.limit))
+        response = self._error(account, refusal.status, refusal.error, refusal.code)
+        response.headers.update(refusal.headers)
+        if refusal.limit == "body_time":
+            response.force_close()  # nobody waits for the rest
+        return response
 
     def _reply(self, answer: Answer, account: _Account) -> web.StreamResponse:
         account.status, account.failures = answer.status, answer.failures

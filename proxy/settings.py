@@ -21,7 +21,7 @@ from pydantic import (
 
 from proxy.misfits import Misfit, Misfits
 from proxy.store_url import parse_store_url
-from proxy.units import Duration, HostPort, HttpUrl, Listen, Network, Origin, Refused, Share, Size
+from proxy.units import Duration, Frequency, HostPort, HttpUrl, Listen, Network, Origin, Refused, Share, Size
 
 Mode = Literal["auto", "live", "offline"]
 Environment = Literal["development", "production"]
@@ -222,6 +222,13 @@ class LimitSettings(Section):
     )
     connections: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Clients' connections at once; more are turned away."
+    )
+    rate: Frequency = Field(
+        default=None,
+        description="Requests of one client, like 50/s or 100/m, in the long run; off: any number.",
+    )
+    burst: int = Field(
+        default=100, ge=1, le=1_000_000, description="Requests of one client at once, after a quiet time."
     )
 
 

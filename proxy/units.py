@@ -22,6 +22,7 @@ _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,6})?)"
 _DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_FREQUENCY = re.compile(r"([0-9]{1,7})/(s|m|h)")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _URL_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
@@ -77,6 +78,16 @@ def parse_share(text: object) -> float:
     if found is None or float(found[1]) > 100:
         raise Refused(f"is not a share; {_unit(text, 'write it like 20%, from 0% to 100%')}", shown(text))
     return float(found[1]) / 100
+
+
+def parse_frequency(text: object) -> float | None:
+    """Return `50/s`, `100/m` or `1000/h` as times a second; `off` as None. Raises `Refused`."""
+    if text == "off" or text is False:  # which is the same to YAML 1.1
+        return None
+    found = _FREQUENCY.fullmatch(text) if isinstance(text, str) else None
+    if found is None or not int(found[1]):
+        raise Refused("is not a rate; write it like 50/s or 100/m, or off", shown(text))
+    return int(found[1]) / _SECONDS[found[2]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +262,18 @@ Share = Annotated[
     _schema(r"(100(\.0{1,6})?|[0-9]{1,2}(\.[0-9]{1,6})?)%", "20%"),
 ]
 """Parts of one, 0.0 to 1.0."""
+
+Frequency = Annotated[
+    float | None,
+    _read(parse_frequency, float, int, type(None)),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": r"^(off|[1-9][0-9]{0,6}/(s|m|h))$"}, {"const": False}],
+            "examples": ["50/s", "100/m", "off"],
+        }
+    ),
+]
+"""Times a second; None: off."""
 
 Listen = Annotated[
     HostPort,

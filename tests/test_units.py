@@ -19,6 +19,7 @@ from proxy.units import (
     Share,
     Size,
     parse_duration,
+    parse_frequency,
     parse_http_url,
     parse_network,
     parse_share,
@@ -267,3 +268,21 @@ def test_editors_are_told_patterns_that_take_what_is_taken() -> None:
         pattern, examples = properties[name]["pattern"], properties[name]["examples"]
         assert all(re.search(pattern, good) for good in [text, *examples])
         assert not re.search(pattern, "3 sec")
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [("50/s", 50.0), ("90/m", 1.5), ("3600/h", 1.0), ("1/h", 1 / 3600), ("off", None), (False, None)],
+)
+def test_a_frequency_is_times_a_second(text: object, times: float | None) -> None:
+    """Seconds, minutes and hours are known; off is none at all."""
+    assert parse_frequency(text) == (None if times is None else pytest.approx(times))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "50", "0/s", "-1/s", "1.5/s", "50/d", "50 / s", "OFF", 50, None, True, ["1/s"]]
+)
+def test_what_is_no_frequency_is_refused(text: object) -> None:
+    """A rate that cannot be is not silently off."""
+    with pytest.raises(Refused, match="write it like 50/s or 100/m, or off"):
+        parse_frequency(text)

@@ -1,0 +1,87 @@
+"""How often one client may ask: a token bucket for each, in a table of bounded size."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import Final, Generic, TypeVar
+
+CLIENTS: Final = 65_536
+"""Buckets that are kept, about 150 bytes each."""
+_ROUNDING: Final = 1e-9  # seconds; a client that waited as long as it was told is let in
+POLICY: Final = "client"
+
+Asked_contra = TypeVar("Asked_contra", contravariant=True)
+
+
+@dataclass(slots=True)
+class Buckets:
+    """Token buckets by key: each holds `burst` tokens at most and gains `rate` a second.
+
+    A bucket is kept as the time at which it is full again, so that one that is full need not be kept. Of more
+    than `size`, the one unused for longest is forgotten, and is full when it is asked for again. That gains
+    nobody anything: a bucket unused for `burst / rate` seconds is full anyhow, and to have one forgotten
+    sooner takes `size` other keys, each with a bucket of its own. One that is asked in vain counts as used.
+    """
+
+    rate: float
+    burst: int
+    monotonic: Callable[[], float]
+    size: int = CLIENTS
+    _full_at: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def take(self, key: str) -> float:
+        """Take a token and return 0.0, or return for how many seconds there is none."""
+        now = self.monotonic()
+        # Put back at the end: the first in the table is the one unused for longest.
+        full_at = max(self._full_at.pop(key, now), now)
+        wait = full_at - now - (self.burst - 1) / self.rate
+        if wait <= _ROUNDING:
+            wait = 0.0
+            full_at += 1 / self.rate
+        self._full_at[key] = full_at
+        if len(self._full_at) > self.size:
+            del self._full_at[next(iter(self._full_at))]
+        return wait
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit(Generic[Asked_contra]):
+    """Says of each request whether its client asks too often.
+
+    `who` gives the client's key: its verified user, or else its address.
+    """
+
+    buckets: Buckets
+    who: Callable[[Asked_contra], str]
+
+    def __call__(self, request: Asked_contra) -> Mapping[str, str] | None:
+        """Return None to let the request in, or the fields of its 429 (RFC 6585 section 4).
+
+        `RateLimit-Policy` and `RateLimit` are as in draft-ietf-httpapi-ratelimit-headers-10: quota and
+        window; what is left, and for how many seconds. The window is the time in which an empty bucket fills.
+        """
+        wait = self.buckets.take(self.who(request))
+        if not wait:
+            return None
+        quota, seconds = self.buckets.burst, ceil(wait)
+        window = max(1, ceil(quota / self.buckets.rate))
+        return {
+            "Retry-After": str(seconds),
+            "RateLimit-Policy": f'"{POLICY}";q={quota};w={window}',
+            "RateLimit": f'"{POLICY}";r=0;t={seconds}',
+        }
+
+
+def address_key(address: str) -> str:
+    """Return what stands for a client's address: an IPv6 client has a whole /64 (RFC 6177 section 2)."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return str(IPv6Address(int(parsed) >> 64 << 64))
