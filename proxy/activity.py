@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, hdrs
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
 from yarl import URL
 
 from proxy.call import JSON, Answer, Call, Failure, FailureKind, SourceFailed
@@ -24,6 +24,29 @@ _NOT_RELAYED = frozenset(
 )
 # What no field value may hold (RFC 9110 section 5.5), and aiohttp's server refuses to send.
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def activity_session(*, connect_timeout: float = 5.0, response_header_limit: int = 65536) -> ClientSession:
+    """Return a session that adds nothing to what it is told to send, and keeps nothing of what comes.
+
+    Args:
+        connect_timeout: Seconds that making a connection may take, name look-up included.
+        response_header_limit: Bytes that one line of a response's head may have.
+    """
+    session = ClientSession(
+        # Node closes idle connections after 5 s: this side is to be the first.
+        connector=TCPConnector(limit=0, keepalive_timeout=4.0),
+        cookie_jar=DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        timeout=ClientTimeout(total=None, connect=connect_timeout),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        max_line_size=response_header_limit,
+        max_field_size=response_header_limit,
+    )
+    # Its silent repeats cover PUT and DELETE too, and there is no public switch.
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 @dataclass(frozen=True, slots=True)

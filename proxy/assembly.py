@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from proxy import __version__
-from proxy.activity import Activity
+from proxy.activity import Activity, activity_session
 from proxy.bounds import Bounds
 from proxy.breaker import Breaker
 from proxy.call import Source, SourceName, Subject
@@ -31,7 +31,8 @@ from proxy.ladder import Ladder, Policy
 from proxy.listener import Listener
 from proxy.logs import EventLog
 from proxy.metrics import Metrics
-from proxy.passthrough import PassThrough, activity_session
+from proxy.origin import Origin
+from proxy.passthrough import PassThrough
 from proxy.paths import PathIndex
 from proxy.rate import Buckets, RateLimit, address_key
 from proxy.server import HttpServer, origin_form, public_server
@@ -108,14 +109,14 @@ async def assemble(
     settings, table = configuration.settings, next(iter(configuration.tables.values()))
     metrics = Metrics(CollectorRegistry(), mode=settings.mode, version=__version__)
     shop.observe.listeners += [EventLog(clock), metrics]
-    passing = await resources.enter_async_context(
-        activity_session(response_header_limit=max(settings.limits.header, 65536))
-    )
+    head_limit = max(settings.limits.header, 65536)
+    passing = await resources.enter_async_context(Origin(URL(settings.activity.url), head_limit=head_limit))
+    session = await resources.enter_async_context(activity_session(response_header_limit=head_limit))
     login = settings.gateway.login
     subject = Subject("service", login.discord_id, login.username, tuple(login.roles))
     sources: dict[SourceName, Source] = {
         "activity": Activity(
-            settings.activity.url, passing, settings.trusted_proxies, settings.gateway.timeout.total
+            settings.activity.url, session, settings.trusted_proxies, settings.gateway.timeout.total
         ),
         "canned": Canned(configuration.mocks, shop.scope),
     }
@@ -140,9 +141,7 @@ async def assemble(
         routes=PathIndex.of([(route.match, name) for name, route in table.items()]),
         route=parts.dialects.route,
         answer=answer,
-        pass_through=PassThrough(
-            URL(settings.activity.url), passing, tunnels.splice, settings.trusted_proxies
-        ),
+        pass_through=PassThrough(passing, tunnels.splice, settings.trusted_proxies),
         origin_form=origin_form,
         client_address=address,
         subject=subject,

@@ -3,65 +3,24 @@
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
-from yarl import URL
+from aiohttp.http import RawResponseMessage
 
-from proxy.errors import ActivityAway, AwayReason
-from proxy.headers import (
-    Field,
-    Hop,
-    Network,
-    as_text,
-    end_to_end,
-    forwarded_headers,
-    is_websocket_upgrade,
-)
+from proxy.errors import ActivityAway
+from proxy.headers import Field, Hop, Network, end_to_end, forwarded_headers, is_websocket_upgrade
+from proxy.origin import Origin, OriginRequest, OriginResponse
 
-Splice = Callable[[web.BaseRequest, aiohttp.ClientResponse], Awaitable[web.StreamResponse]]
+Splice = Callable[[web.BaseRequest, OriginResponse], Awaitable[web.StreamResponse]]
 """Takes over both connections after a 101, and returns when they are over."""
 
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 """`struct linger`: on, 0 seconds."""
-
-
-class _PlainRequest(aiohttp.ClientRequest):
-    def update_body_from_data(self, body: object, _stacklevel: int = 3) -> None:
-        if body is not None:  # else it invents a Content-Length
-            super().update_body_from_data(body, _stacklevel)
-
-
-def activity_session(
-    *, connect_timeout: float = 5.0, response_header_limit: int = 65536
-) -> aiohttp.ClientSession:
-    """Return a session that adds nothing to what it is told to send, and takes nothing from what comes.
-
-    Args:
-        connect_timeout: Seconds that making a connection may take, name look-up included. There is no
-            other time limit: streams may last.
-        response_header_limit: Bytes that one line of a response's head may have.
-    """
-    session = aiohttp.ClientSession(
-        # Node closes idle connections after 5 s: this side is to be the first.
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
-        request_class=_PlainRequest,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        read_bufsize=65536,
-        max_line_size=response_header_limit,
-        max_field_size=response_header_limit,
-    )
-    # Its silent repeats cover PUT and DELETE too, and there is no public switch.
-    session._retry_connection = False  # noqa: SLF001
-    return session
 
 
 class Framing(Enum):
@@ -96,8 +55,7 @@ class RelayedResponse(web.StreamResponse):
         """Send the head and a complete body in one piece."""
         head = self._head(request)
         if self._framing is Framing.CHUNKED:
-            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            body = chunk + b"0\r\n\r\n"
+            body = _as_chunks(body)
         await self._begin(request).write(head + body)
 
     def cut(self, request: web.BaseRequest) -> None:
@@ -138,62 +96,45 @@ class RelayedResponse(web.StreamResponse):
 class PassThrough:
     """Sends a request on to the Activity server and its answer back.
 
-    `origin` is scheme, host and port. `splice` gets the two connections of an upgrade that the Activity
-    server accepted. `trusted` are the networks whose `X-Forwarded-*` are believed.
+    `splice` gets the two connections of an upgrade that the Activity server accepted. `trusted` are the
+    networks whose `X-Forwarded-*` are believed.
 
     Raises `ActivityAway` as long as nothing was sent to the client, `MalformedBody` when the client's body is
     what broke, and a `ConnectionError` or a cancellation when the client leaves; the Activity server's
     connection is closed then. `request.writer.output_size` tells how many bytes the client was sent.
     """
 
-    origin: URL
-    session: aiohttp.ClientSession = field(repr=False)
+    origin: Origin
     splice: Splice
     trusted: tuple[Network, ...] = ()
 
     async def __call__(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Answer with what the Activity server says to `target`: path and query, sent as they are."""
         upgrade = _may_upgrade(request)
-        upstream = await self._ask(request, target, upgrade=upgrade)
+        upstream = await self._ask(request, self._request(request, target, upgrade=upgrade))
         try:
-            if upstream.status != 101:
+            if upstream.message.code != 101:
                 return await _relay(request, upstream)
             if not upgrade:
                 raise ActivityAway("malformed")
             return await self.splice(request, upstream)
         finally:
-            upstream.close()
+            self.origin.release(upstream.connection)
 
-    async def _ask(self, request: web.BaseRequest, target: str, *, upgrade: bool) -> aiohttp.ClientResponse:
-        headers = self._headers(request, upgrade=upgrade)
-        content = request.content
-        body: bytes | aiohttp.StreamReader | None = None
-        if request.body_exists:
-            body = content.read_nowait() if content.is_eof() else content
-        chunked = body is not None and "content-length" not in request.headers
-        # As a path the query goes through too: yarl would drop the mark of an empty one.
-        url = self.origin.with_path(target, encoded=True)
-        repeatable = body is None and request.method in ("GET", "HEAD")
+    async def _ask(self, request: web.BaseRequest, wanted: OriginRequest) -> OriginResponse:
+        repeatable = request.method in ("GET", "HEAD") and not request.body_exists
         while True:
             try:
-                return await self.session.request(
-                    request.method,
-                    url,
-                    headers=headers,
-                    data=body,
-                    chunked=chunked or None,
-                    allow_redirects=False,
-                )
-            except (aiohttp.ClientError, OSError) as error:
-                if (broken := content.exception()) is not None:
-                    raise broken from error
-                reason = _reason(error)
-                if not repeatable or reason != "reset":
-                    raise ActivityAway(reason) from error
+                return await self.origin.ask(wanted)
+            except ActivityAway as away:
+                if (broken := request.content.exception()) is not None:
+                    raise broken from away
+                if not repeatable or away.reason != "reset":
+                    raise
                 # The Activity server may have closed a kept connection just as it was used again.
                 repeatable = False
 
-    def _headers(self, request: web.BaseRequest, *, upgrade: bool) -> list[tuple[str, str]]:
+    def _request(self, request: web.BaseRequest, target: str, *, upgrade: bool) -> OriginRequest:
         hop = Hop(
             peer=request.remote,
             scheme=request.scheme,
@@ -202,49 +143,57 @@ class PassThrough:
         )
         fields = forwarded_headers(end_to_end(request.raw_headers), hop, self.trusted)
         # The listener has answered it, and a server that ignores it would stall.
-        fields = [
-            (name, value)
+        lines = [
+            name + b": " + value
             for name, value in fields
             if name.lower() != b"expect" or value.lower() != b"100-continue"
         ]
+        if hop.host is None:
+            lines.append(b"Host: " + self.origin.authority.encode())
         if upgrade:
-            fields += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
-        return as_text(fields)
+            lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
+        body = request.content if request.body_exists else None
+        chunked = body is not None and "content-length" not in request.headers
+        if chunked:
+            lines.append(b"Transfer-Encoding: chunked")
+        start = f"{request.method} {target} HTTP/1.1".encode(errors="surrogateescape")
+        sent = b"\r\n".join([start, *lines, b"", b""])
+        if body is not None and body.is_eof():
+            whole = body.read_nowait()
+            sent += _as_chunks(whole) if chunked else whole
+            body = None
+        return OriginRequest(sent, body, chunked, request.method == "HEAD")
 
 
-async def _relay(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
-    response = _response_to(request, upstream)
+async def _relay(request: web.BaseRequest, upstream: OriginResponse) -> web.StreamResponse:
+    response = _response_to(request, upstream.message)
     content = upstream.content
     if content.is_eof():
         await response.send(request, content.read_nowait())
     else:
-        protocol = upstream.connection.protocol if upstream.connection else None
         await response.prepare(request)
         while True:
             try:
-                chunk = await content.readany()
-            except (aiohttp.ClientError, OSError):
+                part = await content.readany()
+            except aiohttp.ClientPayloadError:
                 response.cut(request)
                 return response
-            if not chunk:
+            if not part:
                 break
-            await response.write(chunk)
-        if protocol is not None and isinstance(protocol.exception(), aiohttp.ClientOSError):
-            # aiohttp takes a reset for the end of a body that ends with its connection.
-            response.cut(request)
+            await response.write(part)
     await response.write_eof()
     return response
 
 
-def _response_to(request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> RelayedResponse:
-    codings = upstream.headers.getall("Transfer-Encoding", ())
-    if upstream.status < 200 or (codings and ",".join(codings).lower() != "chunked"):
+def _response_to(request: web.BaseRequest, message: RawResponseMessage) -> RelayedResponse:
+    codings = message.headers.getall("Transfer-Encoding", ())
+    if codings and ",".join(codings).lower() != "chunked":
         raise ActivityAway("malformed")
-    fields = end_to_end(upstream.raw_headers)
-    if upstream.status == 204:
+    fields = end_to_end(message.raw_headers)
+    if message.code == 204:
         fields = [field for field in fields if field[0].lower() != b"content-length"]
-    framing = _framing(request, upstream.status, fields)
-    return RelayedResponse(upstream.status, upstream.reason or "", fields, framing)
+    framing = _framing(request, message.code, fields)
+    return RelayedResponse(message.code, message.reason or "", fields, framing)
 
 
 def _framing(request: web.BaseRequest, status: int, fields: list[Field]) -> Framing:
@@ -255,6 +204,11 @@ def _framing(request: web.BaseRequest, status: int, fields: list[Field]) -> Fram
     return Framing.CHUNKED if request.version >= aiohttp.HttpVersion11 else Framing.CLOSE
 
 
+def _as_chunks(body: bytes) -> bytes:
+    """Return a whole body in chunked coding (RFC 9112 section 7.1)."""
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+
+
 def _may_upgrade(request: web.BaseRequest) -> bool:
     return (
         request.method == "GET"
@@ -262,19 +216,3 @@ def _may_upgrade(request: web.BaseRequest) -> bool:
         and not request.body_exists
         and is_websocket_upgrade(request.headers)
     )
-
-
-def _reason(error: Exception) -> AwayReason:
-    match error:
-        case TimeoutError():
-            return "timeout"
-        case aiohttp.ClientConnectorDNSError():
-            return "dns"
-        case aiohttp.ClientSSLError():
-            return "tls"
-        case aiohttp.ClientConnectorError():
-            return "refused"
-        case aiohttp.ClientResponseError():
-            return "malformed"
-        case _:
-            return "reset"

@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable
 from typing import Any, cast
 
-import aiohttp
 from aiohttp import web
+from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict
 
 from proxy.errors import ActivityAway
 from proxy.frames import Frames, close_frame, masked_close_frame
 from proxy.headers import as_text, end_to_end
+from proxy.origin import OriginResponse
 
 BROKEN_OFF = 1011
 """What one side is told when the other went without a Close frame (RFC 6455 section 7.4.1)."""
@@ -194,7 +195,7 @@ class _Tunnel:
 
 
 class _Early:
-    """Takes what arrived behind a handshake from aiohttp's protocols, which hand it to a parser."""
+    """Takes what arrived behind a handshake from aiohttp's protocol, which hands it to a parser."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -223,7 +224,7 @@ class Tunnels:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def splice(self, request: web.BaseRequest, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def splice(self, request: web.BaseRequest, upstream: OriginResponse) -> web.StreamResponse:
         """Pass a 101 on to the client, join the two connections, and return when both are closed.
 
         Raises `ActivityAway` when the Activity server's connection is gone already, `ConnectionError` when
@@ -232,25 +233,23 @@ class Tunnels:
         client, connection = request.transport, upstream.connection
         if client is None:
             raise ConnectionResetError("the client has left")
-        if connection is None or connection.transport is None or connection.protocol is None:
+        if connection.transport is None:
             raise ActivityAway("reset")
-        response = _switching_protocols(upstream)
+        response = _switching_protocols(upstream.message)
         await response.prepare(request)
-        server, task, agent = request.protocol, request.task, connection.protocol
+        server, task, origin = request.protocol, request.task, connection.transport
 
         def forget_client(error: Exception | None) -> None:
             # aiohttp cancels the handler of a lost connection, but this one is to end in its own way.
             task.add_done_callback(lambda _: server.connection_lost(error))
 
-        tunnel = _Tunnel(
-            client, connection.transport, forget_client, agent.connection_lost, lambda: self._entropy(4)
-        )
-        from_client, from_origin = _Early(), _Early()
-        server.set_parser(cast("Any", from_client))
-        agent.set_parser(from_origin, None)
+        tunnel = _Tunnel(client, origin, forget_client, connection.connection_lost, lambda: self._entropy(4))
+        early = _Early()
+        server.set_parser(cast("Any", early))
+        origin.resume_reading()  # a long tail may have held it up
         if server.writing_paused:
             tunnel.client.pause_writing()
-        tunnel.join(from_client.data, from_origin.data)
+        tunnel.join(early.data, connection.tail)
         if self._parting is not None:
             tunnel.part(self._parting)
         self._open.add(tunnel)
@@ -279,10 +278,10 @@ class Tunnels:
                 await tunnel.ended.wait()
 
 
-def _switching_protocols(upstream: aiohttp.ClientResponse) -> web.StreamResponse:
-    headers = CIMultiDict(as_text(end_to_end(upstream.raw_headers)))
+def _switching_protocols(message: RawResponseMessage) -> web.StreamResponse:
+    headers = CIMultiDict(as_text(end_to_end(message.raw_headers)))
     headers["Connection"] = "Upgrade"
     headers["Upgrade"] = "websocket"
-    response = web.StreamResponse(status=101, reason=upstream.reason, headers=headers)
+    response = web.StreamResponse(status=101, reason=message.reason, headers=headers)
     response.force_close()
     return response

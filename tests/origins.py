@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from aiohttp import ClientSession, web
+from aiohttp import web
 from yarl import URL
 
 from proxy.bounds import Bounds
@@ -16,7 +16,8 @@ from proxy.clock import Clock, SystemClock
 from proxy.errors import ActivityAway, MalformedBody
 from proxy.events import Observe
 from proxy.headers import Network
-from proxy.passthrough import PassThrough, activity_session
+from proxy.origin import Origin as ActivityServer
+from proxy.passthrough import PassThrough
 from proxy.server import Handler, HttpServer, origin_form, public_server
 from proxy.tunnel import Tunnels
 
@@ -155,7 +156,7 @@ class Proxy:
 
     port: int
     server: HttpServer
-    session: ClientSession
+    upstream: ActivityServer
     tunnels: Tunnels
     outcomes: list[web.StreamResponse | BaseException] = field(default_factory=list)
 
@@ -211,15 +212,14 @@ async def passing(
         return response
 
     async with (
-        activity_session(connect_timeout=connect_timeout) as session,
+        ActivityServer(origin, connect_timeout=connect_timeout) as upstream,
         serving(handler) as (port, server),
     ):
-        proxy = Proxy(port, server, session, Tunnels(linger=linger))
-        pass_through = PassThrough(origin, session, proxy.tunnels.splice, tuple(trusted))
+        proxy = Proxy(port, server, upstream, Tunnels(linger=linger))
+        pass_through = PassThrough(upstream, proxy.tunnels.splice, tuple(trusted))
         yield proxy
         await until(lambda: not server.connections and not proxy.tunnels)
-        assert session.connector is not None
-        assert not session.connector._acquired
+        assert not upstream.in_use
 
 
 @asynccontextmanager

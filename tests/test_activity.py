@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from proxy.activity import MAX_ANSWER, Activity
+from proxy.activity import MAX_ANSWER, Activity, activity_session
 from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed
 from proxy.headers import Field, Hop
-from proxy.passthrough import activity_session
 from proxy.route import Route
 from tests.gateway_fakes import HTML, Hang, Part, Step, call_of, http, nowhere, reset, scripted
 from tests.origins import PATIENCE, Origin

@@ -9,7 +9,8 @@ from aiohttp import ClientPayloadError, web
 from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.errors import ActivityAway, MalformedBody
 from proxy.events import Crashed, RequestEnded, RequestStarted, SourceFailedEvent
-from proxy.passthrough import PassThrough, activity_session
+from proxy.origin import Origin
+from proxy.passthrough import PassThrough
 from tests.clocks import FakeClock
 from tests.gateway_fakes import Part, http, scripted
 from tests.listener_fakes import Passing, Recorded, listening
@@ -104,12 +105,12 @@ async def test_an_activity_server_that_is_away_is_a_502(reason: str) -> None:
 async def test_an_answer_that_broke_off_is_an_error_with_its_own_status() -> None:
     """What the Activity server did not finish is told as its failure, with the status that was sent."""
     broken = http(200, b"x" * 10)[:-5]
-    async with scripted(Part(broken)) as origin, activity_session() as session:
+    async with scripted(Part(broken)) as origin, Origin(origin.url) as upstream:
 
         async def splice(*_: object) -> web.StreamResponse:
             raise AssertionError
 
-        async with listening(passing=PassThrough(origin.url.origin(), session, splice)) as it:
+        async with listening(passing=PassThrough(upstream, splice)) as it:
             with pytest.raises(ClientPayloadError):
                 await it.send("GET", "/assets/x.js")
             ended = await it.ended()

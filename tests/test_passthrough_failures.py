@@ -151,14 +151,6 @@ async def test_a_kept_connection_that_closes_is_no_viewers_trouble() -> None:
     assert origin.connections == 3
 
 
-async def test_idle_connections_are_closed_before_the_activity_server_does() -> None:
-    """Node closes after 5 s; the proxy is to be the first."""
-    async with answering(OK) as origin, passing(origin.url) as proxy:
-        await exchange(proxy.port, GET)
-        assert proxy.session.connector is not None
-        assert proxy.session.connector._keepalive_timeout == 4.0
-
-
 async def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """HTTP_PROXY is for others: the Activity server is beside us."""
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused_port()}")

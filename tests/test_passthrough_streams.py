@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
-from aiohttp import ClientTimeout, web
+from aiohttp import web
 
-from proxy.passthrough import PassThrough, RelayedResponse, activity_session
+from proxy.origin import Origin
+from proxy.passthrough import PassThrough, RelayedResponse
 from proxy.tunnel import Tunnels
 from tests.origins import (
     PATIENCE,
@@ -70,12 +71,6 @@ async def test_many_streams_are_open_at_once() -> None:
     everyone = asyncio.Barrier(120)
     async with raw_origin(serve) as origin, passing(origin.url) as proxy:
         await asyncio.gather(*(listen(proxy.port) for _ in range(120)))
-
-
-async def test_a_stream_has_no_time_limit_but_a_connection_has() -> None:
-    """The session's only limit is for connecting."""
-    async with activity_session(connect_timeout=3.5) as session:
-        assert session.timeout == ClientTimeout(total=None, connect=3.5)
 
 
 async def test_a_slow_client_holds_the_activity_server_up() -> None:
@@ -225,8 +220,8 @@ async def test_both_may_leave_at_once() -> None:
         return response
 
     cut = asyncio.get_running_loop().create_future()
-    async with raw_origin(serve) as origin, activity_session() as session:
-        pass_through = PassThrough(origin.url, session, Tunnels().splice)
+    async with raw_origin(serve) as origin, Origin(origin.url) as upstream:
+        pass_through = PassThrough(upstream, Tunnels().splice)
         server = web.Server(handler)  # it leaves handlers running whose client has left
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         async with client(listening.sockets[0].getsockname()[1]) as (reader, writer):

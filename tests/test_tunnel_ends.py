@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import web
 
 from proxy.errors import ActivityAway
 from proxy.frames import close_frame
-from proxy.passthrough import PassThrough, activity_session
+from proxy.origin import Origin, OriginResponse
+from proxy.passthrough import PassThrough
 from proxy.tunnel import Tunnels
 from tests.origins import (
     PATIENCE,
@@ -148,9 +149,8 @@ async def test_a_side_that_is_gone_before_the_tunnel_is_made_is_noticed(gone: st
         if gone == "client":
             await reader.read()
 
-    async def splice(request: web.BaseRequest, upstream: ClientResponse) -> web.StreamResponse:
+    async def splice(request: web.BaseRequest, upstream: OriginResponse) -> web.StreamResponse:
         spliced.set()
-        assert upstream.connection is not None
         end = request if gone == "client" else upstream.connection
         await until(lambda: end.transport is None)
         try:
@@ -163,8 +163,8 @@ async def test_a_side_that_is_gone_before_the_tunnel_is_made_is_noticed(gone: st
         return await pass_through(request, request.raw_path)
 
     spliced, failed = asyncio.Event(), asyncio.get_running_loop().create_future()
-    async with raw_origin(serve) as origin, activity_session() as session:
-        pass_through = PassThrough(origin.url, session, splice)
+    async with raw_origin(serve) as origin, Origin(origin.url) as upstream:
+        pass_through = PassThrough(upstream, splice)
         server = web.Server(handler)  # it leaves handlers running whose client has left
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         async with client(listening.sockets[0].getsockname()[1]) as (_, writer):
@@ -176,5 +176,4 @@ async def test_a_side_that_is_gone_before_the_tunnel_is_made_is_noticed(gone: st
             assert isinstance(await failed, ActivityAway if gone == "activity" else ConnectionError)
         listening.close()
         await server.shutdown(0.1)
-        assert session.connector is not None
-        assert not session.connector._acquired
+        assert not upstream.in_use

@@ -6,7 +6,8 @@ import pytest
 from aiohttp import web
 
 from proxy.frames import close_frame
-from proxy.passthrough import PassThrough, activity_session
+from proxy.origin import Origin
+from proxy.passthrough import PassThrough
 from proxy.tunnel import Tunnels
 from tests.origins import (
     PATIENCE,
@@ -62,11 +63,11 @@ async def test_a_client_that_is_slow_from_the_start_holds_the_other_side_up() ->
 
     async with (
         raw_origin(serve) as origin,
-        activity_session() as session,
+        Origin(origin.url) as upstream,
         serving(handler) as (port, _),
         client(port) as (reader, writer),
     ):
-        pass_through = PassThrough(origin.url, session, Tunnels().splice)
+        pass_through = PassThrough(upstream, Tunnels().splice)
         Peer(reader, writer).transport.pause_reading()
         writer.write(ASK)
         async with asyncio.timeout(PATIENCE):

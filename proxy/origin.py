@@ -1,0 +1,321 @@
+"""Connections to the Activity server: one exchange at a time on each, kept for a while between exchanges.
+
+Made of asyncio's transports and aiohttp's response parser. aiohttp's own client session is made for any URL,
+with redirects, cookies, credentials and timers; for one fixed server that is most of what a relayed request
+costs (docs/decisions has the figures).
+"""
+
+import asyncio
+import socket
+import ssl
+from typing import NamedTuple, Self
+
+from aiohttp import ClientPayloadError, StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpResponseParser, RawResponseMessage, StreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from proxy.errors import ActivityAway, AwayReason
+
+KEEP = 4.0
+"""Seconds that an idle connection is kept. Node closes after 5 s: this side is to be the first."""
+READ_BUFFER = 65536
+"""Bytes of a body that wait to be read, before its sender is held up at twice as many."""
+_INTERIM = (100, *range(102, 200))
+"""Answers before the answer (RFC 9110 section 15.2). 101 is an answer: HTTP ends with it."""
+
+
+class OriginRequest(NamedTuple):
+    """What is to be sent: a head, with the body behind it where that is at hand, else the body's stream.
+
+    `chunked` is how that stream is to be framed. `bodiless` tells that the answer ends with its head, as one
+    to HEAD does.
+    """
+
+    sent: bytes
+    body: StreamReader | None = None
+    chunked: bool = False
+    bodiless: bool = False
+
+
+class OriginResponse(NamedTuple):
+    """The head of an answer, its body to be read, and the connection that it comes by."""
+
+    message: RawResponseMessage
+    content: StreamReader
+    connection: "OriginConnection"
+
+
+class OriginConnection(BaseProtocol):
+    """One connection to the Activity server."""
+
+    __slots__ = (
+        "_asked",
+        "_bodiless",
+        "_content",
+        "_head_limit",
+        "_upload",
+        "idle_since",
+        "reusable",
+        "tail",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, head_limit: int) -> None:
+        super().__init__(loop)
+        self._head_limit = head_limit
+        self._bodiless = False
+        self._asked: asyncio.Future[OriginResponse] | None = None
+        self._content: StreamReader | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self.reusable = False
+        """Whether another exchange may follow, as far as the last answer's head says."""
+        self.idle_since = 0.0
+        self.tail = b""
+        """What has arrived behind a 101: no HTTP any more."""
+
+    async def ask(self, request: OriginRequest) -> OriginResponse:
+        """Send a request and return the final answer to it; its body may still be under way either way.
+
+        When the request's body breaks off the connection is cut. Raises `ActivityAway`.
+        """
+        if self.transport is None:
+            raise ActivityAway("reset")
+        if self._parser is None or request.bodiless != self._bodiless:
+            self._bodiless = request.bodiless
+            self._parser = self._new_parser()
+        self._asked = self._loop.create_future()
+        self.transport.write(request.sent)
+        if request.body is not None:
+            self._upload = self._loop.create_task(self._send(request.body, chunked=request.chunked))
+            self._upload.add_done_callback(self._sent)
+        return await self._asked
+
+    def release(self, now: float) -> bool:
+        """End the exchange, and tell whether the connection can be kept; if not, it is cut."""
+        content, self._content, self._asked = self._content, None, None
+        upload, self._upload = self._upload, None
+        if upload is not None and not upload.done():
+            upload.cancel()
+            self.reusable = False
+        if self.reusable and self.transport is not None and content is not None and content.is_eof():
+            self.idle_since = now
+            return True
+        self.abort()
+        return False
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is under way."""
+        self.reusable = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what comes; part of asyncio's protocol."""
+        if self._upgraded:
+            self._keep_tail(data)
+            return
+        if self._asked is None or self._parser is None:
+            self.abort()  # nobody has asked for this, and the next answer must not be mistaken for it
+            return
+        try:
+            messages, self._upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError:
+            self._break("malformed")
+            self.abort()
+            return
+        for message, content in messages:
+            if message.code in _INTERIM:
+                continue
+            if (
+                self._asked.done()
+                or message.code < _INTERIM[0]
+                or (message.code == 101 and not self._upgraded)
+            ):
+                self._break("malformed")
+                self.abort()
+                return
+            self._content = content
+            self.reusable = not message.should_close and not self._upgraded
+            self._asked.set_result(OriginResponse(message, content, self))
+        if tail:
+            self._keep_tail(tail)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on after `pause_reading`; part of aiohttp's protocol, whose streams call it at every read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def eof_received(self) -> None:
+        """Take note that the connection is about to end; part of asyncio's protocol."""
+        self.reusable = False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End a body that ends with its connection, and break off all else; part of asyncio's protocol."""
+        super().connection_lost(exc)
+        self.reusable = False
+        content = self._content
+        if exc is None and self._parser is not None and content is not None and not content.is_eof():
+            try:
+                self._parser.feed_eof()
+            except HttpProcessingError:
+                pass  # it was not at its end
+            else:
+                return
+        self._break("reset")
+
+    def _new_parser(self) -> HttpResponseParser:
+        return HttpResponseParser(
+            self,
+            self._loop,
+            READ_BUFFER,
+            payload_exception=ClientPayloadError,
+            response_with_body=not self._bodiless,
+            read_until_eof=True,
+            auto_decompress=False,
+            max_line_size=self._head_limit,
+            max_field_size=self._head_limit,
+        )
+
+    async def _send(self, body: StreamReader, *, chunked: bool) -> None:
+        writer = StreamWriter(self, self._loop)
+        if chunked:
+            writer.enable_chunking()
+        while part := await body.readany():
+            await writer.write(part)
+        await writer.write_eof()
+
+    def _sent(self, upload: asyncio.Task[None]) -> None:
+        if upload.cancelled() or upload.exception() is not None:
+            self.abort()  # half a body is not to look like a whole
+
+    def _break(self, reason: AwayReason) -> None:
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_exception(ActivityAway(reason))
+        if self._content is not None and not self._content.is_eof():
+            self._content.set_exception(ClientPayloadError(reason))
+
+    def _keep_tail(self, data: bytes) -> None:
+        self.tail += data
+        if len(self.tail) > READ_BUFFER:
+            self._pause_transport_reading()
+
+
+class Origin:
+    """The Activity server at `url` (scheme, host and port), and the idle connections to it.
+
+    Args:
+        url: Where it is; nothing else of it counts.
+        connect_timeout: Seconds that making a connection may take, name look-up included. There is no
+            other time limit: streams may last.
+        head_limit: Bytes that one line of a response's head may have.
+        tls: What to make of the certificate; None for what the system trusts. Only for `https`.
+        keep: Seconds that an idle connection is kept.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        connect_timeout: float = 5.0,
+        head_limit: int = 65536,
+        tls: ssl.SSLContext | None = None,
+        keep: float = KEEP,
+    ) -> None:
+        self.authority = url.host_port_subcomponent or ""
+        """Host and port, as the field `Host` has them."""
+        self._host, self._port = url.raw_host or "", url.port or 0
+        self._connect_timeout = connect_timeout
+        self._head_limit = head_limit
+        self._tls = (tls or ssl.create_default_context()) if url.scheme == "https" else None
+        self._keep = keep
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[OriginConnection] = []
+        self._sweeping: asyncio.TimerHandle | None = None
+        self.in_use: set[OriginConnection] = set()
+        """The connections with an exchange under way."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cut all connections."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in (*self._idle, *self.in_use):
+            connection.abort()
+        self._idle.clear()
+
+    async def ask(self, request: OriginRequest) -> OriginResponse:
+        """Send a request on the connection used last, else a new one, and return the answer to it.
+
+        The answer's connection has to be released. Raises `ActivityAway`.
+        """
+        connection = self._take() or await self._open()
+        self.in_use.add(connection)
+        try:
+            return await connection.ask(request)
+        except BaseException:
+            self.release(connection)
+            raise
+
+    def release(self, connection: OriginConnection) -> None:
+        """Take back a connection whose exchange is over, at its end or before."""
+        self.in_use.discard(connection)
+        if not connection.release(self._loop.time()):
+            return
+        self._idle.append(connection)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(self._keep, self._sweep)
+
+    def _take(self) -> OriginConnection | None:
+        oldest = self._loop.time() - self._keep
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > oldest:
+                return connection
+            connection.abort()
+        return None
+
+    async def _open(self) -> OriginConnection:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await self._loop.create_connection(
+                    lambda: OriginConnection(self._loop, self._head_limit),
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    happy_eyeballs_delay=0.25,
+                )
+        except OSError as error:
+            raise ActivityAway(_reason(error)) from error
+        return connection
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long; the list is ordered by that."""
+        self._sweeping = None
+        oldest = self._loop.time() - self._keep
+        fresh = []
+        for connection in self._idle:
+            if connection.reusable and connection.idle_since > oldest:
+                fresh.append(connection)
+            else:
+                connection.abort()
+        self._idle = fresh
+        if fresh:
+            self._sweeping = self._loop.call_at(fresh[0].idle_since + self._keep, self._sweep)
+
+
+def _reason(error: OSError) -> AwayReason:
+    match error:
+        case TimeoutError():
+            return "timeout"
+        case socket.gaierror():
+            return "dns"
+        case ssl.SSLError():
+            return "tls"
+        case _:
+            return "refused"

@@ -1,0 +1,209 @@
+"""Connections to the Activity server: which is used, how long it is kept, and what is no answer."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+from yarl import URL
+
+from proxy.errors import ActivityAway
+from proxy.origin import Origin, OriginConnection, OriginRequest, OriginResponse
+from tests.origins import (
+    OK,
+    PATIENCE,
+    Reader,
+    Writer,
+    answering,
+    passing,
+    pour,
+    raw_origin,
+    read_head,
+    read_message,
+    request,
+    talking,
+    until,
+)
+from tests.tunnels import ASK, SWITCH
+
+GET = OriginRequest(request(b"GET /"))
+
+
+async def body(answer: Awaitable[OriginResponse]) -> bytes:
+    """The whole body of an answer."""
+    async with asyncio.timeout(PATIENCE):
+        return await (await answer).content.read()
+
+
+async def away(origin: Origin) -> str:
+    """Why there is no answer."""
+    with pytest.raises(ActivityAway) as caught:
+        await origin.ask(GET)
+    return caught.value.reason
+
+
+async def test_an_idle_connection_is_closed_after_a_while() -> None:
+    """Each one when its own time is over, and before the Activity server would."""
+    ended: list[bytes] = []
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        target = (await read_head(reader)).target
+        writer.write(OK)
+        await reader.read()
+        ended.append(target)
+
+    async with raw_origin(serve) as server, Origin(server.url, keep=0.05) as origin:
+        first, second = await origin.ask(GET), await origin.ask(OriginRequest(request(b"GET /second")))
+        origin.release(first.connection)
+        await asyncio.sleep(0.02)
+        origin.release(second.connection)
+        await until(lambda: bool(ended))
+        assert ended == [b"/"]
+        await until(lambda: len(ended) == 2)
+
+
+async def test_a_connection_that_was_idle_for_too_long_is_not_used() -> None:
+    """Even where nobody has closed it yet."""
+    async with answering(OK) as server, Origin(server.url, keep=0.0) as origin:
+        first = await origin.ask(GET)
+        origin.release(first.connection)
+        assert (await origin.ask(GET)).connection is not first.connection
+
+
+async def test_the_connection_used_last_is_used_next() -> None:
+    """So that those that a peak has left behind come to their end."""
+    async with answering(OK) as server, Origin(server.url) as origin:
+        first, second = await origin.ask(GET), await origin.ask(GET)
+        origin.release(first.connection)
+        origin.release(second.connection)
+        assert (await origin.ask(GET)).connection is second.connection
+
+
+async def test_what_nobody_asked_for_is_no_answer() -> None:
+    """Bytes on an idle connection end it, so that the next request gets its own answer."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(OK)
+        await more.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-")
+        await reader.read()
+        over.set()
+
+    more, over = asyncio.Event(), asyncio.Event()
+    async with raw_origin(serve) as server, Origin(server.url) as origin:
+        origin.release((await origin.ask(GET)).connection)
+        more.set()
+        async with asyncio.timeout(PATIENCE):
+            await over.wait()
+        assert await body(origin.ask(GET)) == b"ok"
+        assert server.connections == 2
+
+
+async def test_a_second_answer_is_not_kept_for_the_next_request() -> None:
+    """Who gets two answers to one request takes the first, and never uses the connection again."""
+    other = OK.replace(b"ok", b"no")
+    async with answering(OK + other, OK) as server, talking(server.url) as (_, reader, writer):
+        for _ in range(2):
+            writer.write(GET.sent)
+            assert (await read_message(reader)).body == b"ok"
+    assert server.connections == 2
+
+
+async def test_an_answer_that_loses_its_framing_breaks_off() -> None:
+    """A bad chunk after good ones ends the client's connection, though the Activity server stays."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        await seen.wait()
+        writer.write(b"zz\r\n")
+        await reader.read()
+
+    seen = asyncio.Event()
+    async with raw_origin(serve) as server, talking(server.url) as (_, reader, writer):
+        writer.write(GET.sent)
+        await read_head(reader)
+        seen.set()
+        async with asyncio.timeout(PATIENCE):
+            assert not (await reader.read()).endswith(b"0\r\n\r\n")
+
+
+async def test_an_upload_that_goes_on_after_its_answer_ends_the_connection() -> None:
+    """What is left of one request's body must not be taken for the next request."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(OK)
+        await reader.read()
+
+    async with raw_origin(serve) as server, talking(server.url) as (proxy, reader, writer):
+        writer.write(request(b"PUT /", b"Content-Length: 5", body=b"abc"))
+        assert (await read_message(reader)).body == b"ok"
+        await until(lambda: not proxy.upstream.in_use)
+        writer.write(b"de" + GET.sent)
+        assert (await read_message(reader)).body == b"ok"
+        assert server.connections == 2
+
+
+async def test_looking_up_the_name_counts_as_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that does not answer is given up as a server is that does not accept."""
+
+    async def getaddrinfo(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with Origin(URL("http://activity.example"), connect_timeout=0.01) as origin:
+        assert await away(origin) == "timeout"
+
+
+async def test_a_connection_lost_at_once_is_no_place_to_ask() -> None:
+    """It counts as one that broke before an answer came."""
+    with pytest.raises(ActivityAway, match="reset"):
+        await OriginConnection(asyncio.get_running_loop(), 1).ask(GET)
+
+
+async def test_closing_cuts_what_is_idle_and_what_runs() -> None:
+    """Nothing is left open."""
+    async with answering(OK) as server:
+        async with Origin(server.url) as origin:
+            idle, running = [await origin.ask(GET) for _ in range(2)]
+            origin.release(idle.connection)
+        await until(lambda: idle.connection.transport is running.connection.transport is None)
+
+
+async def test_the_activity_server_is_always_told_a_host() -> None:
+    """A client that speaks HTTP/1.0 may leave it out, HTTP/1.1 may not (RFC 9112 section 3.2)."""
+    async with answering(OK) as server, talking(server.url) as (_, reader, writer):
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        await read_message(reader)
+    assert server.received[0].one("Host") == server.url.authority.encode()
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 099 Odd\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"])
+async def test_an_odd_status_is_no_answer(answer: bytes) -> None:
+    """Neither a status that there is not, nor a switch that does not say to what."""
+    upgrade = [b"Connection: Upgrade", b"Upgrade: websocket"]
+    async with answering(answer) as server, passing(server.url) as proxy:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            writer.write(request(b"GET /", *upgrade))
+            assert (await read_message(reader)).status == 502
+            writer.close()
+
+
+async def test_what_follows_a_switch_waits_to_be_taken_over() -> None:
+    """It is no HTTP any more, and only so much of it is taken in before somebody does take it over."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(SWITCH)
+        await switched.wait()
+        await pour(writer, 20_000_000)
+
+    switched = asyncio.Event()
+    async with raw_origin(serve) as server, Origin(server.url) as origin:
+        connection = (await origin.ask(OriginRequest(ASK))).connection
+        switched.set()
+        await until(lambda: connection.transport is None or not connection.transport.is_reading())
+        assert 0 < len(connection.tail) < 1_000_000
+        assert not connection.tail.strip(b"\0")
