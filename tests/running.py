@@ -20,7 +20,7 @@ SEVEN: tuple[tuple[str, str, object], ...] = (
     ("GET", "/api/kaltura/videos/search?query=cats&page=1&pageSize=2", None),
     ("POST", "/api/kaltura/session", {"videoId": "1_e0000003", "userId": "80351110224678912"}),
     ("POST", "/api/kaltura/video/1_e0000003/play", {}),
-    ("POST", "/api/token", {"code": "a-code"}),
+    ("POST", "/api/token", {"code": "discord-code-7c31"}),
     ("GET", "/api/kaltura/video/1_e0000003/details", None),
 )
 
