@@ -5,11 +5,10 @@ listener -> match -> pass through
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
-from uuid import uuid4
+from secrets import token_bytes
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -25,7 +24,7 @@ from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.dialects import Dialects, FixedDialect
 from proxy.events import Observe
-from proxy.headers import Network, client_address
+from proxy.headers import Clients
 from proxy.keeping import open_cache
 from proxy.ladder import Ladder, Policy
 from proxy.listener import Listener
@@ -34,9 +33,12 @@ from proxy.metrics import Metrics
 from proxy.origin import Origin
 from proxy.passthrough import PassThrough
 from proxy.paths import PathIndex
+from proxy.provenance import open_to_all, provenance
 from proxy.rate import Buckets, RateLimit, address_key
+from proxy.ready import Ready
+from proxy.request_id import RequestIds
 from proxy.server import HttpServer, origin_form, public_server
-from proxy.settings import LimitSettings, Settings
+from proxy.settings import Settings
 from proxy.store import Store
 from proxy.tokens import TokenKeeper
 from proxy.tunnel import Tunnels
@@ -81,19 +83,6 @@ def bounds_of(settings: Settings) -> Bounds:
     )
 
 
-def _client_address(request: web.BaseRequest, trusted: Sequence[Network]) -> str:
-    return client_address(request.remote, request.headers.getall("X-Forwarded-For", ()), trusted)
-
-
-def _rate_limit(
-    limits: LimitSettings, address: Callable[[web.BaseRequest], str], clock: Clock
-) -> RateLimit[web.BaseRequest] | None:
-    if limits.rate is None:
-        return None
-    buckets = Buckets(limits.rate, limits.burst, clock.monotonic)
-    return RateLimit(buckets, lambda request: address_key(address(request)))
-
-
 async def assemble(
     configuration: Configuration,
     *,
@@ -129,6 +118,7 @@ async def assemble(
         sources["gateway"] = gateway.source
         parts.dialects, parts.breakers, parts.tokens = gateway.dialects, gateway.breakers, gateway.tokens
         metrics.watch_breakers(gateway.breakers)
+    keeping = None
     if settings.mode == "auto":
         keeping = await open_cache(shop, sources["gateway"])
         sources["stale"], answer = keeping.stale, keeping.before(answer)
@@ -136,7 +126,30 @@ async def assemble(
         metrics.watch_cache(keeping.store.size)
     for name, route in ((route.name, route) for route in shop.routes if route.call is not None):
         metrics.expect_route(name, route.fields)
-    address = partial(_client_address, trusted=settings.trusted_proxies)
+    request_ids = RequestIds(token_bytes(16))
+    fields = open_to_all if settings.environment == "development" else provenance
+    client = Clients(settings.trusted_proxies)
+
+    def address(request: web.BaseRequest) -> str:
+        return client(request.remote, request.headers)
+
+    rate = None
+    if settings.limits.rate is not None:
+        buckets = Buckets(settings.limits.rate, settings.limits.burst, clock.monotonic)
+        rate = RateLimit(buckets, address_key)
+    ready = None
+    if keeping is not None:
+        ready = Ready(
+            keeping.store,
+            keeping.key,
+            parts.dialects.route,
+            fields,
+            client,
+            request_ids,
+            clock,
+            shop.observe,
+            rate,
+        )
     listener = Listener(
         routes=PathIndex.of([(route.match, name) for name, route in table.items()]),
         route=parts.dialects.route,
@@ -148,15 +161,18 @@ async def assemble(
         total=settings.gateway.timeout.total,
         max_body=settings.limits.body,
         body_timeout=settings.limits.body_timeout,
-        open_cors=settings.environment == "development",
+        fields=fields,
+        request_ids=request_ids,
         clock=clock,
         observe=shop.observe,
-        admit=_rate_limit(settings.limits, address, clock),
+        admit=None if rate is None else lambda request: rate(address(request)),
+        learn=ready.learn if ready is not None else lambda _target, _call, _answer: None,
     )
     public = public_server(
         listener,
+        at_once=ready,
         bounds=bounds_of(settings),
-        new_request_id=lambda: uuid4().hex,
+        new_request_id=request_ids,
         logger=logging.getLogger(__name__),
         clock=clock,
         observe=shop.observe,

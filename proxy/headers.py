@@ -3,8 +3,10 @@
 Fields are the raw pairs of bytes that came over the wire, so that what is relayed is relayed to the byte.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from multidict import MultiMapping
@@ -35,6 +37,9 @@ VIA = b"activity-proxy"
 """The pseudonym that `Via` carries (RFC 9110 section 7.6.3)."""
 
 _OF_OTHERS = frozenset({b"forwarded", b"x-real-ip"})
+
+# RFC 9110 section 7.2: `uri-host [ ":" port ]`, and empty where the target has no authority.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII)
 
 UNKNOWN = "unknown"
 """Stands for a peer without an address, such as a Unix socket's (RFC 7239 section 6.2)."""
@@ -140,12 +145,30 @@ def client_address(peer: str | None, forwarded_for: Iterable[str], trusted: Sequ
     return str(address)
 
 
+class Clients:
+    """Tells clients' addresses, remembering the latest: reading one takes as long as finding a route."""
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._believes = bool(trusted)
+        self._address = lru_cache(1024)(partial(client_address, trusted=trusted))
+
+    def __call__(self, peer: str | None, headers: MultiMapping[str]) -> str:
+        """Return the address of the client that sent a request with these fields."""
+        return self._address(peer, tuple(headers.getall("X-Forwarded-For", ())) if self._believes else ())
+
+
 def is_websocket_upgrade(headers: MultiMapping[str]) -> bool:
     """Tell whether a request asks for a WebSocket (RFC 6455 section 4.1), the one upgrade passed on."""
     if headers.get("Upgrade", "").lower() != "websocket":
         return False
     options = ",".join(headers.getall("Connection", ())).lower().split(",")
     return "upgrade" in (option.strip() for option in options)
+
+
+@lru_cache(1024)
+def sound_host(host: str) -> bool:
+    """Tell whether a `Host` field is one; empty, for an absent one, is."""
+    return _HOST.fullmatch(host) is not None
 
 
 def as_text(fields: Iterable[Field]) -> list[tuple[str, str]]:

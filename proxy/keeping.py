@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.caching import Caching, Flights, Keys, Stale
-from proxy.call import Source
+from proxy.call import Call, Source
 from proxy.events import StoreTroubled
 from proxy.restart import Restart
 from proxy.settings import Settings
@@ -17,13 +17,14 @@ from proxy.workshop import Workshop
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """The source `stale`, and `before`, which puts the cache before a ladder.
+    """The source `stale`, and `before`, which puts the cache before a ladder; `key` is a call's in `store`.
 
     `purge` drops everything, the snapshot's content and what is under way too, and tells whether that was
     done.
     """
 
     store: Store
+    key: Callable[[Call], str]
     stale: Source
     before: Callable[[Source], Source]
     purge: Callable[[], Awaitable[bool]]
@@ -69,7 +70,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
         flights.disown()  # first: what began before the purge must not be kept after it
         return await drop()
 
-    return Keeping(store, Stale(store, keys, shop.clock), before, purge)
+    return Keeping(store, keys.key, Stale(store, keys, shop.clock), before, purge)
 
 
 def key_scope(settings: Settings) -> str:

@@ -1,17 +1,17 @@
 """The public listener: a request's way, readable from top to bottom.
 
+(kept, fresh and asked for plainly: `ready` has answered it before it comes here)
 target -> match -> pass through | read the body -> validate -> ladder -> reply
 """
 
 import asyncio
-import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from uuid import uuid4
 
 import orjson
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from proxy.call import Answer, Call, ClientRequest, Failure, FailureKind, Problem, Source, Subject
 from proxy.clock import Clock
@@ -20,12 +20,13 @@ from proxy.events import Crashed, Limited, LimitName, Observe, RequestEnded, Req
 from proxy.headers import VIA, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
-from proxy.provenance import matches, provenance
+from proxy.provenance import matches
+from proxy.reply import Reply
+from proxy.request_id import RequestIds
 from proxy.route import Route
 
 PASS = "pass"  # nosec B105 # noqa: S105  (the route label of what passes through)
 CLIENT_LEFT = 499
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NO_BODY = b""
 
 
@@ -66,8 +67,9 @@ class Listener:
 
     `routes` finds the name of a route, `route` gives the route in force for it. `total` is the time in
     seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send, and
-    `body_timeout` the seconds that it may take for that. `admit` gives the fields of a 429 for a client that
-    asks too often; without it nobody does.
+    `body_timeout` the seconds that it may take for that. `fields` are those of an answer for a request id;
+    `learn` is shown what each raw target was answered. `admit` gives the fields of a 429 for a client
+    that asks too often; without it nobody does.
     """
 
     routes: PathIndex[str]
@@ -80,16 +82,17 @@ class Listener:
     total: float
     max_body: int
     body_timeout: float
-    open_cors: bool
+    fields: Callable[[Answer, str], CIMultiDict[str]]
+    request_ids: RequestIds
     clock: Clock
     observe: Observe
     admit: Callable[[web.BaseRequest], Mapping[str, str] | None] | None = None
-    _make_id: Callable[[], str] = field(default=lambda: uuid4().hex)
+    learn: Callable[[str, Call, Answer], None] = field(default=lambda _target, _call, _answer: None)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever happens, the client hears of it in the error shape."""
         start = self.clock.monotonic()
-        account = _Account(self._request_id(request))
+        account = _Account(self.request_ids.of(request.headers.get("X-Request-Id")))
         self.observe(RequestStarted("public"))
         try:
             response = await self._respond(request, account)
@@ -151,6 +154,7 @@ class Listener:
             response.force_close()  # where the next request begins is not known
             return response
         answer = await self.answer(call)
+        self.learn(request.raw_path, call, answer)
         if answer.etag is not None and matches(answer.etag, request.headers.getall(hdrs.IF_NONE_MATCH, ())):
             answer = replace(answer, status=304, body=b"")
         return self._reply(answer, account)
@@ -219,10 +223,6 @@ class Listener:
             raise Refusal(408, late, "request_timeout", "body_time") from None
         return bytes(body)
 
-    def _request_id(self, request: web.BaseRequest) -> str:
-        given = request.headers.get("X-Request-Id", "")
-        return given if _REQUEST_ID.fullmatch(given) else self._make_id()
-
     def _refused(self, account: _Account, refusal: Refusal) -> web.StreamResponse:
         if refusal.limit is not None:
             self.observe(Limited(refusal.limit))
@@ -239,10 +239,7 @@ class Listener:
         if problem is not None:
             body = error_body(problem.error, problem.message, problem.code, account.request_id)
         account.sent = len(body)
-        headers = provenance(answer, account.request_id)
-        if self.open_cors:
-            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
-        return web.Response(status=answer.status, body=body, headers=headers)
+        return Reply(answer.status, self.fields(answer, account.request_id), body)
 
     def _error(
         self, account: _Account, status: int, error: str, code: str, message: str | None = None

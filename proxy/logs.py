@@ -198,7 +198,8 @@ class Logging:
     level_before: int
 
     def close(self) -> None:
-        """Write what waits, and leave the root logger as it was."""
+        """Write what waits, and leave logging as it was."""
+        _gather(True)
         root = logging.getLogger()
         root.removeHandler(self.writer)
         root.setLevel(self.level_before)
@@ -211,6 +212,11 @@ class Logging:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _gather(wanted: bool) -> None:
+    """Have records tell the process and the thread, or not: no line shows them, and finding out is slow."""
+    logging.logProcesses = logging.logThreads = logging.logMultiprocessing = wanted
 
 
 def configure(
@@ -237,4 +243,5 @@ def configure(
     before = root.level
     root.setLevel(level)
     root.addHandler(handler)
+    _gather(False)
     return Logging(handler, before)

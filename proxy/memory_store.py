@@ -56,7 +56,8 @@ class BoundedMemory(BaseCache):  # type: ignore[misc]  # aiocache comes without 
         now = self._clock.monotonic()
         return [(key, slot[0]) for key, slot in reversed(self._slots.items()) if now < slot[1]]
 
-    async def _get(self, key: str, **_: object) -> Entry | None:
+    def at_hand(self, key: str) -> Entry | None:
+        """Return what is there under a key; it counts as used."""
         slot = self._slots.get(key)
         if slot is None:
             return None
@@ -65,6 +66,9 @@ class BoundedMemory(BaseCache):  # type: ignore[misc]  # aiocache comes without 
             return None
         self._slots.move_to_end(key)
         return slot[0]
+
+    async def _get(self, key: str, **_: object) -> Entry | None:
+        return self.at_hand(key)
 
     async def _set(self, key: str, value: Entry, ttl: float | None = None, **_: object) -> bool:
         self._drop(key)
@@ -111,6 +115,10 @@ class MemoryStore:
         """Return what is kept under the key."""
         found: Entry | None = await self._cache.get(key)
         return found
+
+    def at_hand(self, key: str) -> Entry | None:
+        """Return what is kept under the key."""
+        return self._cache.at_hand(key)
 
     async def set(self, key: str, entry: Entry, keep: float) -> None:
         """Keep an entry for that many seconds, unless it is too large a part of the whole."""

@@ -46,6 +46,13 @@ def provenance(answer: Answer, request_id: str) -> CIMultiDict[str]:
     return headers
 
 
+def open_to_all(answer: Answer, request_id: str) -> CIMultiDict[str]:
+    """Return the same headers, and leave for pages of any origin to read the answer (development only)."""
+    headers = provenance(answer, request_id)
+    headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+    return headers
+
+
 def matches(etag: str, conditions: Sequence[str]) -> bool:
     """Tell whether a client's copy is still good: `If-None-Match` by weak comparison (RFC 9110, 13.1.2)."""
     tags = [tag.strip() for condition in conditions for tag in condition.split(",")]

@@ -6,23 +6,24 @@ them; no answer says what software made it.
 
 import asyncio
 import logging
-import re
 from asyncio import Task
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import SERVER_SOFTWARE, RawRequestMessage
+from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import _ErrInfo
 
+from proxy.ahead import Ahead, AtOnce
 from proxy.bounds import Bounds, Outflow
 from proxy.clock import Clock
 from proxy.errors import MalformedBody
 from proxy.events import Limited, Observe
+from proxy.headers import sound_host
 from proxy.refusal import (
     CODING,
     CROWDED,
@@ -37,7 +38,6 @@ from proxy.refusal import (
 )
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
 AT_ONCE = 0.01
 """Seconds that aiohttp waits, twice, before it cuts a connection; to it no time is time without end."""
 SWEEP = 1.0
@@ -48,8 +48,6 @@ CUTTING = 0.5
 """Seconds, at most, that cancelled handlers have to clean up in."""
 # A tunnel to anywhere, and an echo of what a browser hides from scripts (RFC 9110 section 9.3).
 _NOT_SERVED = frozenset({"CONNECT", "TRACE"})
-# RFC 9110 section 7.2: `uri-host [ ":" port ]`, and empty where the target has no authority.
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
@@ -58,6 +56,7 @@ def public_server(
     handler: Handler,
     *,
     bounds: Bounds,
+    at_once: AtOnce | None = None,
     new_request_id: NewRequestId,
     logger: logging.Logger,
     clock: Clock,
@@ -72,6 +71,7 @@ def public_server(
     Args:
         handler: Answers requests; its exceptions become a 500 and are logged.
         bounds: What a client may send, and how long it may take.
+        at_once: Asked first, for requests without a body that nothing is before; must not raise.
         new_request_id: Makes the id of an error that is answered without the handler.
         logger: Gets one line for each malformed request.
         clock: Times the refusals.
@@ -80,7 +80,7 @@ def public_server(
         keepalive_timeout: Seconds that an idle connection is kept, longer than those before us keep it.
     """
     refuse = Refuse(listener, new_request_id, clock, observe)
-    return HttpServer(handler, bounds, refuse, logger, keepalive_timeout)
+    return HttpServer(handler, at_once, bounds, refuse, logger, keepalive_timeout)
 
 
 def c_parser_in_use() -> bool:
@@ -124,7 +124,7 @@ class _Admission:
         if request.method in _NOT_SERVED:
             return await self.refuse(request, METHOD, request.raw_path)
         headers = request.headers
-        if not _HOST.fullmatch(headers.get("Host", "")):
+        if not sound_host(headers.get("Host", "")):
             return await self.refuse(request, MALFORMED, request.raw_path)
         if request.version < HttpVersion11 and "Transfer-Encoding" in headers:
             # Faulty framing (RFC 9112 section 6.1): a proxy of HTTP/1.0 before this one did not see the end.
@@ -165,9 +165,29 @@ class _TurnedAway(asyncio.Protocol):
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_head_since", "_made_at", "_outflow", "server")
+    __slots__ = ("_head_since", "_made_at", "_outflow", "peer", "server")
 
     server: "HttpServer"
+    peer: str | None
+
+    def waits(self) -> bool:
+        """Tell whether nothing is under way, so that an answer may be sent at once, and will be taken."""
+        waiter = self._waiter
+        return (
+            waiter is not None
+            and not waiter.done()
+            and not self._messages
+            and not self._paused
+            and not self.server.stopping
+        )
+
+    def send(self, parts: Iterable[bytes]) -> None:
+        """Send a whole answer, after which the connection may be idle for its time again."""
+        self._request_count += 1
+        transport = self.transport
+        if transport is not None:
+            transport.write(b"".join(parts))
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self.server
@@ -178,6 +198,11 @@ class _Connection(web.RequestHandler):
         self._head_since: float | None = None
         self._outflow = Outflow()
         super().connection_made(transport)
+        peername = self.peername
+        self.peer = str(peername[0]) if isinstance(peername, tuple) else None
+        if server.at_once is not None:
+            ahead = Ahead(self, cast("HttpRequestParser", self._parser), server.at_once)
+            self._parser = cast("HttpRequestParser", ahead)
 
     def sweep(self, transport: asyncio.Transport, now: float) -> None:
         """End the connection if its client keeps it waiting for too long."""
@@ -222,8 +247,9 @@ class _Connection(web.RequestHandler):
         return refuse
 
     def data_received(self, data: bytes) -> None:
+        before = self._request_count
         super().data_received(data)
-        if self._messages:
+        if self._messages or self._request_count > before:
             self._head_since = None
         elif self._head_since is None and self._waiter is not None and data:
             self._head_since = self.server.now
@@ -263,6 +289,7 @@ class HttpServer(web.Server):
     def __init__(
         self,
         handler: Handler,
+        at_once: AtOnce | None,
         bounds: Bounds,
         refuse: Refuse,
         logger: logging.Logger,
@@ -271,6 +298,7 @@ class HttpServer(web.Server):
         super().__init__(
             _Admission(handler, refuse), request_factory=self._request, handler_cancellation=True
         )
+        self.at_once = at_once
         self.refuse = refuse
         self.stopping = False
         self.running = 0

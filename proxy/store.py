@@ -71,6 +71,10 @@ class Store(Protocol):
         """Return what is kept under the key, fresh or stale, and None when there is nothing."""
         ...
 
+    def at_hand(self, key: str) -> Entry | None:
+        """Return what `get` would, where that takes no waiting; else None."""
+        ...
+
     async def set(self, key: str, entry: Entry, keep: float) -> None:
         """Keep an entry in place of the one before; after `keep` seconds it is of no use even as stale."""
         ...

@@ -9,10 +9,13 @@ from typing import Any
 from aiohttp import ClientSession, TCPConnector, web
 from yarl import URL
 
+from proxy.ahead import AtOnce
 from proxy.call import Answer, Call, Source, Subject
 from proxy.events import Crashed, RequestEnded, RequestStarted
 from proxy.listener import Listener
 from proxy.paths import PathIndex
+from proxy.provenance import provenance
+from proxy.request_id import RequestIds
 from proxy.server import origin_form
 from tests.clocks import FakeClock
 from tests.gateway_fakes import Events
@@ -102,7 +105,10 @@ class Bench:
 
 @asynccontextmanager
 async def listening(
-    answer: Source | None = None, passing: Passing | None = None, **changes: Any
+    answer: Source | None = None,
+    passing: Passing | None = None,
+    at_once: AtOnce | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Bench]:
     """Run a listener with the plan's routes; `changes` are fields of it."""
     source, passed, events = Recorded(), Passed(), Events()
@@ -118,12 +124,13 @@ async def listening(
         total=8.0,
         max_body=1000,
         body_timeout=8.0,
-        open_cors=False,
+        fields=provenance,
+        request_ids=RequestIds(bytes(16)),
         clock=FakeClock(),
         observe=events.append,
     )
     async with (
-        serving(replace(listener, **changes)) as (port, _),
+        serving(replace(listener, **changes), at_once=at_once) as (port, _),
         ClientSession(connector=TCPConnector(force_close=True)) as session,
     ):
         yield Bench(port, session, source, passed, events)

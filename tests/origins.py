@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from yarl import URL
 
+from proxy.ahead import AtOnce
 from proxy.bounds import Bounds
 from proxy.clock import Clock, SystemClock
 from proxy.errors import ActivityAway, MalformedBody
@@ -165,6 +166,7 @@ class Proxy:
 async def serving(
     handler: Handler,
     *,
+    at_once: AtOnce | None = None,
     bounds: Bounds = LOOSE,
     logger: logging.Logger | None = None,
     observe: Observe = lambda _: None,
@@ -173,6 +175,7 @@ async def serving(
     """Run a public server, whose errors all have the id `made`."""
     server = public_server(
         handler,
+        at_once=at_once,
         bounds=bounds,
         new_request_id=lambda: "made",
         logger=logger or logging.getLogger("tests"),

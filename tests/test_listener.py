@@ -4,10 +4,12 @@ import pytest
 from aiohttp import web
 
 from proxy.call import Answer, Failure, FailureKind
+from proxy.provenance import open_to_all, provenance
 from tests.listener_fakes import SUBJECT, Recorded, listening
 from tests.tables import routes
 
 VIDEO = "/api/kaltura/video/1_cats"
+FIELDS = {True: open_to_all, False: provenance}
 AWAY = Failure("gateway", FailureKind.UNREACHABLE, "no connection")
 
 
@@ -141,9 +143,9 @@ async def test_a_well_formed_request_id_is_taken_over(given: str) -> None:
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, 'a"b', "ä", "<script>", "a,b"])
 async def test_any_other_request_id_is_replaced(given: str) -> None:
     """An id that could upset a log or a header is not taken over."""
-    async with listening(_make_id=lambda: "made") as it:
+    async with listening() as it:
         got = await it.send("GET", VIDEO, headers={"X-Request-Id": given})
-    assert got.headers["X-Request-Id"] == it.source.call.request_id == "made"
+    assert got.headers["X-Request-Id"] == it.source.call.request_id == "0" * 32
 
 
 async def test_made_ids_differ() -> None:
@@ -185,7 +187,7 @@ async def test_an_honest_error_says_what_failed() -> None:
 @pytest.mark.parametrize("mode", [True, False])
 async def test_only_development_is_open_to_all_origins(mode: bool) -> None:
     """In development every answer may be read by any page, errors too; in production none says so."""
-    async with listening(open_cors=mode) as it:
+    async with listening(fields=FIELDS[mode]) as it:
         for target in (VIDEO, "/api/kaltura/videos/search", "/api//kaltura/videos"):
             got = await it.raw(b"GET " + target.encode())
             assert got.one("Access-Control-Allow-Origin") == (b"*" if mode else None)
@@ -195,7 +197,7 @@ async def test_the_activity_servers_own_openness_is_said_once() -> None:
     """A relayed answer that is open already says so once; in production it stays as it came."""
     source = Recorded(Answer(200, b"{}", "activity", headers=(("access-control-allow-origin", "https://x"),)))
     for mode, said in ((True, b"*"), (False, b"https://x")):
-        async with listening(source, open_cors=mode) as it:
+        async with listening(source, fields=FIELDS[mode]) as it:
             assert (await it.raw(b"POST /api/token")).one("Access-Control-Allow-Origin") == said
 
 

@@ -1,0 +1,137 @@
+"""Kept answers that are ready: given the moment a request comes in, before anything is begun for it.
+
+A cached answer is what this sidecar gives most, and matching, validating and looking it up costs several
+times what sending it does. So the listener, which has done all that, shows each target that the cache
+answered; while that answer is fresh, the next plain request for the same target gets the same bytes with
+an id of its own. Whatever is not plain, known and fresh goes the listener's way, which stays the only
+one that says what a request means.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import floor
+
+from aiohttp import HttpVersion11, hdrs
+from aiohttp.http import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.call import Answer, Call
+from proxy.clock import Clock
+from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted
+from proxy.reply import head
+from proxy.request_id import RequestIds
+from proxy.route import Route
+from proxy.store import Entry, Store
+
+TARGETS = 10_000
+"""Targets that are remembered at most, and none longer than `LONGEST` characters: about 8 MiB in all."""
+LONGEST = 512
+_ASKS_MORE = (hdrs.IF_NONE_MATCH, hdrs.VIA, hdrs.EXPECT, hdrs.TRANSFER_ENCODING)
+"""Fields that want to be looked into by the listener, or by the server."""
+_ID = "\x00"
+_STARTED = RequestStarted("public")
+
+Send = Callable[[Iterable[bytes]], None]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A target, what it stands for, and the head of its answer, which is good from `since` to `until`."""
+
+    route: Route
+    key: str
+    looked: CacheLooked
+    entry: Entry | None = None
+    since: float = 0.0
+    until: float = 0.0
+    before_id: bytes = b""
+    after_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Gives fresh kept answers at once, and learns from the listener which targets have one.
+
+    `route` gives the route in force for a name, `key` a call's key in the store; `fields` are an answer's
+    for a request id; `client` is the address for a peer and its request's fields, and `admit` has words for
+    the address of a client that asks too often.
+    """
+
+    store: Store
+    key: Callable[[Call], str]
+    route: Callable[[str], Route]
+    fields: Callable[[Answer, str], CIMultiDict[str]]
+    client: Callable[[str | None, CIMultiDictProxy[str]], str]
+    request_ids: RequestIds
+    clock: Clock
+    observe: Observe
+    admit: Callable[[str], Mapping[str, str] | None] | None = None
+    _known: dict[str, _Known] = field(default_factory=dict)
+
+    def learn(self, target: str, call: Call, answer: Answer) -> None:
+        """Remember what call a raw target (path and query) stands for, if the cache gave the answer."""
+        is_plain = call.request.method == hdrs.METH_GET and not call.request.body
+        if answer.source != "cache" or not is_plain or len(target) > LONGEST:
+            return
+        if len(self._known) >= TARGETS:
+            del self._known[next(iter(self._known))]
+        self._known[target] = _Known(call.route, self.key(call), CacheLooked(call.route.name, "hit"))
+
+    def __call__(self, request: RawRequestMessage, peer: str | None, send: Send) -> bool:
+        """Answer a request without a body, or leave it alone and return false. Never waits."""
+        known = self._known.get(request.path)
+        if known is None or not _is_plain(request):
+            return False
+        start = self.clock.monotonic()
+        entry = self.store.at_hand(known.key)
+        if entry is None:
+            return False
+        now = self.clock.time()
+        if (entry is not known.entry or not known.since <= now < known.until) and not self._render(
+            known, entry, now
+        ):
+            return False
+        route = known.route
+        if route is not self.route(route.name):
+            return False
+        client = self.client(peer, request.headers)
+        if self.admit is not None and self.admit(client) is not None:
+            return False
+        request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
+        self.observe(_STARTED)
+        self.observe(known.looked)
+        send((known.before_id, request_id.encode(), known.after_id, entry.body))
+        self.observe(
+            RequestEnded(
+                listener="public",
+                route=route.name,
+                method=hdrs.METH_GET,
+                status=200,
+                source="cache",
+                seconds=self.clock.monotonic() - start,
+                request_id=request_id,
+                target=request.path,
+                client=client,
+                bytes_sent=len(entry.body),
+            )
+        )
+        return True
+
+    def _render(self, known: _Known, entry: Entry, now: float) -> bool:
+        """Write the head anew: its `ttl` and its `Date` change with the seconds. False for a stale entry."""
+        left = entry.max_age - max(0.0, now - entry.stored_at)
+        if left <= 0 or entry.status != 200 or entry.missing_until:
+            return False
+        ttl = int(left)
+        answer = Answer(200, entry.body, "cache", etag=entry.etag, cache=f"hit; ttl={ttl}")
+        start = head(200, self.fields(answer, _ID).items(), len(entry.body))
+        known.before_id, _, known.after_id = start.partition(_ID.encode())
+        known.entry, known.since, known.until = entry, now, min(now + left - ttl, floor(now) + 1.0)
+        return True
+
+
+def _is_plain(request: RawRequestMessage) -> bool:
+    if request.method != hdrs.METH_GET or request.should_close or request.version != HttpVersion11:
+        return False
+    headers: Mapping[str, str] = request.headers
+    return not any(name in headers for name in _ASKS_MORE)
