@@ -10,7 +10,7 @@ BENCH := bench/requirements.txt
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-style check-types check-imports check-code check-configuration check-files check-deploy
 .PHONY: check-security chaos
-.PHONY: bench bench-quick bench-setup lock clean runtime development
+.PHONY: bench bench-quick bench-guard bench-budget bench-setup lock clean runtime development
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ bench: bench-setup ## measure beside its peers, about 15 minutes; ARGS="--cases 
 
 bench-quick: bench-setup ## the same, shorter: under 3 minutes
 	@exec bench/.venv/bin/python -m bench --quick $(ARGS)
+
+bench-guard: development ## instructions per request, held against bench/budget.json; needs valgrind
+	@exec $(PYTHON_IN) -m bench.guard
+
+bench-budget: development ## make what a request costs now the budget
+	@exec $(PYTHON_IN) -m bench.guard --renew
 
 check: check-style check-types check-imports check-code check-configuration check-files ## all that is quick: style, types, imports, configuration, locks
 

@@ -1,9 +1,9 @@
 """The sidecar and its peers as they are started: what runs, with which configuration, on which port."""
 
 import contextlib
+import http.client
 import shutil
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -128,10 +128,18 @@ def sidecar_with_open_breaker(place: Place) -> Iterator[Running]:
     """Run the sidecar with the breaker of the catalogue's calls forced open, so that answers are canned."""
     admin = free_port()
     with _sidecar(place, admin) as server:
-        target = f"http://127.0.0.1:{admin}/breakers/catalog/force_open"
-        force = urllib.request.Request(target, method="POST")
-        urllib.request.urlopen(force, timeout=10).close()  # noqa: S310  (as above)
+        force_open(admin)
         yield server
+
+
+def force_open(admin: int) -> None:
+    """Force the breaker of a sidecar open, given the port of its admin listener."""
+    connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", "/breakers/catalog/force_open")
+        status = connection.getresponse().status
+    if status != 200:
+        raise RuntimeError(f"the breaker cannot be forced open: {status}")
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ CACHED_HEADERS: Final = {
     "Content-Type": "application/json; charset=utf-8",
     "Activity-Proxy-Source": "cache",
     "Cache-Status": "activity-proxy; hit; ttl=3600",
-    "ETag": '"0123456789abcdef0123456789abcdef"',
+    "ETag": '"0123456789abcdef01234567"',
     "X-Request-Id": "0123456789abcdef0123456789abcdef",
 }
 """The head of the sidecar's cached answer, for the handler that does nothing but send it."""

@@ -16,7 +16,8 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ROOT = Path(__file__).parent.parent
-_LONGEST_START = 20.0
+PATIENCE = 20.0
+"""Seconds that a server has to come up, and a quarter of that to end."""
 
 
 class DidNotStart(Exception):
@@ -57,6 +58,7 @@ class Running:
     process: "subprocess.Popen[bytes]"
     port: int
     ready_seconds: float
+    patience: float = PATIENCE
 
     @property
     def url(self) -> str:
@@ -87,7 +89,7 @@ class Running:
         pids = self.pids()
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(self.patience / 4)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)
@@ -116,6 +118,7 @@ def running(
     errors: Path,
     environment: Mapping[str, str] | None = None,
     ready_path: str | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[Running]:
     """Run a server while the block lasts; `errors` takes what it writes.
 
@@ -132,14 +135,14 @@ def running(
             cwd=_ROOT,
             env={**os.environ, **(environment or {})},
         )
-    server = Running(process, port, 0.0)
+    server = Running(process, port, 0.0, patience)
     try:
         while not _is_ready(port, ready_path):
-            if process.poll() is not None or time.perf_counter() - began > _LONGEST_START:
+            if process.poll() is not None or time.perf_counter() - began > patience:
                 words = errors.read_text(errors="replace")[-600:]
                 raise DidNotStart(f"{Path(command[0]).name} did not come up: {words.strip()}")
             time.sleep(0.002)
-        yield Running(process, port, time.perf_counter() - began)
+        yield Running(process, port, time.perf_counter() - began, patience)
     finally:
         server.stop()
 

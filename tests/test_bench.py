@@ -1,0 +1,136 @@
+"""The bench runs: it measures what it says that it measures."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import guard
+from bench.cases import CASES, Case, Entry, Goal
+from bench.contenders import CONTENDERS
+from bench.load import wrk
+from bench.payloads import CACHED_BODY, CACHED_HEADERS, KIB
+from bench.report import Results, as_json, markdown
+from bench.run import Plan
+
+ROOT = Path(__file__).parent.parent
+linux = pytest.mark.skipif(
+    shutil.which("taskset") is None or shutil.which("wrk") is None, reason="taskset or wrk is not installed"
+)
+
+
+def test_every_row_of_every_case_is_of_a_contender_that_there_is() -> None:
+    """Rows name contenders, goals and ratios name rows, and letters are unique."""
+    letters = [case.letter for case in CASES]
+    assert len(set(letters)) == len(letters)
+    for case in CASES:
+        labels = [entry.label for entry in case.entries]
+        assert len(set(labels)) == len(labels)
+        assert {entry.contender for entry in case.entries} <= CONTENDERS.keys()
+        assert {case.ratio_to, *(goal.of for goal in case.goals), *(goal.over for goal in case.goals)} <= {
+            *labels
+        }
+
+
+def test_the_whole_of_it_takes_a_quarter_of_an_hour() -> None:
+    """The estimate for all cases is at most 15 minutes."""
+    assert Plan(CASES).seconds_in_all() <= 15 * 60
+
+
+def _results() -> Results:
+    case = Case(
+        "x",
+        "made up",
+        wrk(),
+        [Entry("one", "sidecar", "/"), Entry("two", "bare", "/"), Entry("three", "nginx", "/")],
+        [Goal("one", "two", 0.5), Goal("one", "two", 0.9), Goal("one", "three", 1.0)],
+        ratio_to="one",
+    )
+    return Results(
+        case,
+        {
+            "one": [{"per_second": rate, "cpu_us": 100.0, "errors": 1} for rate in (60.0, 80.0, 70.0)],
+            "two": [{"per_second": 100.0, "cpu_us": 50.0, "errors": 0} for _ in range(3)],
+        },
+        {"three": "it is not installed"},
+    )
+
+
+def test_a_goal_is_held_against_the_median_of_the_rounds_ratios() -> None:
+    """0.7 of the other reaches 0.5 and not 0.9; a row that was left out reaches nothing, and says why."""
+    report = markdown({"python": "3"}, [_results()])
+    assert "| one at least 0.5 x two | 0.70 | 0.60 to 0.80 | 0.50 | reached |" in report
+    assert "| one at least 0.9 x two | 0.70 | 0.60 to 0.80 | 0.50 | not reached |" in report
+    assert "| one at least 1.0 x three |  |  |  | unknown: it is not installed |" in report
+    assert "Left out: three: it is not installed." in report
+
+
+def test_a_row_tells_its_medians_and_its_errors() -> None:
+    """Rate, processor time, ratio and the sum of the errors stand in the row."""
+    report = markdown({}, [_results()])
+    assert "| one | 70.0 | 100 |  |  |  | 1.00 | 1.00 to 1.00 | 1.00 | 3 |" in report
+    assert "| two | 100 | 50.0 |  |  |  | 0.70 | 0.60 to 0.80 | 0.50 |  |" in report
+
+
+def test_the_json_holds_every_sample() -> None:
+    """What was measured can be read by a program, with the verdicts."""
+    told = json.loads(json.dumps(as_json({"python": "3"}, [_results()])))
+    assert [sample["per_second"] for sample in told["cases"]["x"]["samples"]["one"]] == [60.0, 80.0, 70.0]
+    assert [goal["reached"] for goal in told["cases"]["x"]["goals"]][:2] == ["reached", "not reached"]
+
+
+@linux
+def test_the_bench_measures_the_sidecar_beside_a_peer(tmp_path: Path) -> None:
+    """One short round of the cached case ends well, without an error, and is written down."""
+    command = [sys.executable, "-m", "bench", "--cases", "a", "--only", "sidecar,bare"]
+    command += ["--rounds", "1", "--seconds", "1", "--results", str(tmp_path)]
+    done = subprocess.run(  # noqa: S603  (its own command)
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "full.json").read_text())["cases"]["a"]["samples"]
+    assert told.keys() == {"sidecar", "bare"}
+    for (sample,) in told.values():
+        assert sample["per_second"] > 0
+        assert sample["errors"] == 0
+        assert sample["cpu_us"] > 0
+    assert "(a) rewritten, cached" in (tmp_path / "full.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("counted", "sound", "words"),
+    [
+        (104, True, "+4.0%"),
+        (106, False, "TOO MANY"),
+        (94, True, "lower the budget with `make bench-budget`"),
+    ],
+)
+def test_the_guard_allows_five_percent(counted: int, sound: bool, words: str) -> None:
+    """More instructions than that are too many; much fewer ask for a lower budget."""
+    report, within = guard.verdict({"a": counted}, {"a": 100})
+    assert within is sound
+    assert words in report
+
+
+def test_the_guard_holds_nothing_against_a_machine_without_a_budget() -> None:
+    """Counts of another Python or processor are told and fail nothing."""
+    report, within = guard.verdict({"a": 1_000_000_000}, None)
+    assert within
+    assert f"no budget for {guard.key()}" in report
+    assert "1,000,000,000 instructions" in report
+
+
+def test_the_committed_budget_has_every_case() -> None:
+    """No case escapes the guard for want of a number."""
+    for budget in json.loads(guard.BUDGET.read_text()).values():
+        assert budget.keys() == guard.CASES.keys()
+        assert all(number > 0 for number in budget.values())
+
+
+def test_what_the_limit_sends_has_one_kibibyte() -> None:
+    """The answer that all cached rows send has the size that the case's title says."""
+    assert len(CACHED_BODY) == KIB
+    assert {"ETag", "Cache-Status", "X-Request-Id"} <= CACHED_HEADERS.keys()
