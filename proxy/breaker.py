@@ -168,6 +168,12 @@ class Breaker:
         return self._window.totals().failure_ratio
 
     @property
+    def good(self) -> int:
+        """How many results in the window were no failures."""
+        totals = self._window.totals()
+        return totals.calls - totals.failures
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds until a call may get through; 0 when one may now, None when nobody knows."""
         self._lapse()

@@ -3,11 +3,17 @@
 A gateway that becomes slow would else collect every viewer's call, and with them sockets and memory, until
 nothing is left for anything else. Over the limit the ladder goes on at once with what stands in. The token
 endpoint does not pass here: it has a call of its own whatever the viewers do.
+
+Before it comes the slow start. A circuit breaker knows nothing yet of a gateway that has just failed when
+hundreds of viewers come in the same instant: until the first answers are there only some of them may ask, and
+each good answer lets one more in, as in TCP (RFC 5681 section 3.1).
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed
 from proxy.clock import Clock
@@ -16,18 +22,35 @@ PATIENCE = 0.1
 """Seconds that a call waits for a place at most."""
 QUEUE_SHARE = 0.1
 """Calls that may wait, as a share of those that may run; one at least."""
+FIRST_CALLS = 4
+"""How many times a breaker's `minimum_calls` a gateway is asked at once before its first good answer.
+
+With the default settings that is 40. Nine more may follow as the first ones fail, for the tenth failure
+opens the breaker, and ten retries: 59 calls are what a failing gateway costs, however many come at once.
+"""
 
 
 @dataclass(slots=True)
 class Bulkhead:
-    """Lets at most `limit` calls at once through to `source`; places go in the order of asking."""
+    """Lets at most `limit` calls at once through to `source`; places go in the order of asking.
+
+    `queue` is how many may wait, for `patience` seconds at most. The limit may change at any time. `detail`
+    says what a call over it is told.
+    """
 
     source: Source
-    limit: int
+    limit: Callable[[], int]
+    queue: int
     clock: Clock
     patience: float = PATIENCE
+    detail: str = "as many calls as the gateway may have are under way"
     _taken: int = 0
-    _queue: deque["asyncio.Future[None]"] = field(default_factory=deque)
+    _waiting: deque["asyncio.Future[None]"] = field(default_factory=deque)
+
+    @classmethod
+    def of(cls, source: Source, limit: int, clock: Clock, patience: float = PATIENCE) -> Self:
+        """Return a bulkhead whose limit stays, with the queue that goes with it."""
+        return cls(source, lambda: limit, max(1, int(limit * QUEUE_SHARE)), clock, patience)
 
     async def __call__(self, call: Call) -> Answer:
         """Return the source's answer. Raises `SourceFailed` when there is no place for the call."""
@@ -38,36 +61,81 @@ class Bulkhead:
             self._give_back()
 
     async def _take(self, call: Call) -> None:
-        if self._taken < self.limit:
+        if not self._waiting and self._taken < self.limit():
             self._taken += 1
             return
         left = min(self.patience, call.deadline - self.clock.monotonic())
-        if left <= 0 or len(self._queue) >= max(1, int(self.limit * QUEUE_SHARE)):
-            raise _overloaded()
+        if left <= 0 or len(self._waiting) >= self.queue:
+            raise self._overloaded()
         place = asyncio.get_running_loop().create_future()
-        self._queue.append(place)
+        self._waiting.append(place)
         try:
             async with asyncio.timeout(left):
                 await place
         except (TimeoutError, asyncio.CancelledError) as error:
             if place.done() and not place.cancelled():
                 self._give_back()  # the place came at the very moment of giving up
-            elif place in self._queue:
-                self._queue.remove(place)
+            elif place in self._waiting:
+                self._waiting.remove(place)
             if isinstance(error, TimeoutError):
-                raise _overloaded() from None
+                raise self._overloaded() from None
             raise
 
     def _give_back(self) -> None:
-        """Hand the place on to who waits longest; it stays taken."""
-        while self._queue:
-            place = self._queue.popleft()
-            if not place.done():  # else it was given up, and its call has not run since
-                place.set_result(None)
-                return
+        """Free a place, and hand out those that are free to who waits longest."""
         self._taken -= 1
+        while self._waiting and self._taken < self.limit():
+            place = self._waiting.popleft()
+            if not place.done():  # else it was given up, and its call has not run since
+                self._taken += 1
+                place.set_result(None)
+
+    def _overloaded(self) -> SourceFailed:
+        return SourceFailed(Failure("gateway", FailureKind.OVERLOADED, self.detail, retry_after=1.0))
 
 
-def _overloaded() -> SourceFailed:
-    detail = "as many calls as the gateway may have are under way"
-    return SourceFailed(Failure("gateway", FailureKind.OVERLOADED, detail, retry_after=1.0))
+@dataclass(frozen=True, slots=True)
+class SlowStart:
+    """Lets few calls at once through while nothing of late shows that a gateway would bear more.
+
+    It looks at each group of routes by itself, as the breakers do. Those over the limit wait for the first
+    good answers, for as short a time as in the bulkhead behind.
+    """
+
+    groups: Mapping[str, Bulkhead]
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        groups: Iterable[str],
+        first: int,
+        good: Callable[[str], int],
+        most: int,
+        clock: Clock,
+    ) -> Self:
+        """Return a slow start before `source`.
+
+        Args:
+            source: what is asked.
+            groups: the groups of routes.
+            first: calls at once of a group that had no good answer.
+            good: how many good answers a group had of late.
+            most: calls of a group that may wait: as many as may ever be under way.
+            clock: for the deadlines.
+        """
+
+        def gate(group: str) -> Bulkhead:
+            return Bulkhead(
+                source,
+                lambda: first + good(group),
+                most,
+                clock,
+                detail="too many calls at once for a gateway that has not answered of late",
+            )
+
+        return cls({group: gate(group) for group in groups})
+
+    async def __call__(self, call: Call) -> Answer:
+        """Return the source's answer. Raises `SourceFailed` when there is no place for the call."""
+        return await self.groups[call.route.group](call)

@@ -1,6 +1,6 @@
 """Puts together what a call of the gateway passes.
 
-bulkhead -> by which table? -> deadline, retry and its budget -> token -> breaker -> wire
+slow start -> bulkhead -> by which table? -> deadline, retry and its budget -> token -> breaker -> wire
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, 
 from proxy import __version__
 from proxy.breaker import Breaker
 from proxy.budget import RetryBudget
-from proxy.bulkhead import Bulkhead
+from proxy.bulkhead import FIRST_CALLS, Bulkhead, SlowStart
 from proxy.call import Source, Subject
 from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questions
 from proxy.gateway import Gateway, subject_values
@@ -91,8 +91,15 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
         shop.resources.push_async_callback(auto.aclose)
         shop.run(auto.run())
         source, dialects = Adapting(gateway, auto), auto
-    held = Bulkhead(source, settings.max_concurrency, shop.clock)
-    return Upstream(held, dialects, breakers, tokens, users)
+    slowly = SlowStart.of(
+        Bulkhead.of(source, settings.max_concurrency, shop.clock),
+        groups,
+        FIRST_CALLS * settings.breaker.minimum_calls,
+        lambda group: breakers[group].good,
+        settings.max_concurrency,
+        shop.clock,
+    )
+    return Upstream(slowly, dialects, breakers, tokens, users)
 
 
 def _breaker(shop: Workshop, name: str) -> Breaker:

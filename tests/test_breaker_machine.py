@@ -269,6 +269,7 @@ class BreakerMachine(RuleBasedStateMachine):
         results = self.counted()
         failed = sum(result[1] for result in results)
         assert self.breaker.failure_ratio == (failed / len(results) if results else 0.0)
+        assert self.breaker.good == len(results) - failed
 
 
 BreakerMachine.TestCase.settings = hypothesis_settings(

@@ -58,7 +58,7 @@ class World:
     doors: Doors = field(default_factory=Doors)
 
     def __post_init__(self) -> None:
-        self.bulkhead = Bulkhead(self.doors, self.limit, self.clock, self.patience)
+        self.bulkhead = Bulkhead.of(self.doors, self.limit, self.clock, self.patience)
 
     async def ask(self, name: str, deadline: float = LONG) -> Answer:
         """Make a call."""
@@ -163,7 +163,7 @@ async def test_nobody_waits_longer_than_patience() -> None:
 
 def test_a_viewer_does_not_notice_the_wait() -> None:
     """Left to itself a bulkhead lets nobody wait for longer than a tenth of a second."""
-    assert Bulkhead(Doors(), 1, FakeClock()).patience == PATIENCE == 0.1
+    assert Bulkhead.of(Doors(), 1, FakeClock()).patience == PATIENCE == 0.1
 
 
 async def test_nobody_waits_past_the_deadline() -> None:
@@ -187,7 +187,7 @@ async def test_a_failing_source_gives_its_place_back() -> None:
     async def failing(_call: Call) -> Answer:
         raise ValueError("broken")
 
-    bulkhead = Bulkhead(failing, 1, FakeClock())
+    bulkhead = Bulkhead.of(failing, 1, FakeClock())
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"):
             await bulkhead(CALL)
@@ -261,7 +261,7 @@ async def test_no_order_of_events_loses_or_invents_a_place(seed: int) -> None:
             case _:
                 await asyncio.sleep(dice.choice([0, 0, 0, 0.0002]))
         assert world.doors.inside <= limit
-        assert len(world.bulkhead._queue) <= max(1, limit // 10)
+        assert len(world.bulkhead._waiting) <= max(1, limit // 10)
     for name in tasks:
         world.doors.open(name)
     async with asyncio.timeout(TEST_PATIENCE):
@@ -290,7 +290,7 @@ async def test_a_gateway_full_of_calls_keeps_no_token_from_them() -> None:
     async with raw_origin(serve) as origin, gateway_session(GatewaySettings()) as session:
         base = f"{origin.url.origin()}/api"
         clock = FakeClock()
-        bulkhead = Bulkhead(Bench(base, session, clock).gateway, limit, clock, LONG)
+        bulkhead = Bulkhead.of(Bench(base, session, clock).gateway, limit, clock, LONG)
         route_call = a_call(a_route(group="catalog"), {"id": "1"})
         calls = [asyncio.create_task(bulkhead(route_call)) for _ in range(limit)]
         async with asyncio.timeout(TEST_PATIENCE):

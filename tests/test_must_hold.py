@@ -22,13 +22,14 @@ from proxy.ladder import Ladder, Policy
 from proxy.memory_store import MemoryStore
 from proxy.sandbox_faults import Fault, Faults
 from proxy.workshop import Observers
-from tests.running import watching
+from tests.running import Viewer, watching
 from tests.tables import a_call, routes
 
 VIEWERS = 1000
 SEARCHES = 300
 MOST_CALLS = 60
 AT_ONCE = 10
+BURST = 80
 DISTINCT = 24_000
 MAX_SIZE = 8 * 2**20
 MOST_GROWTH = 40.0  # MiB
@@ -86,6 +87,52 @@ async def test_distinct_searches_do_not_wear_a_failing_gateway_out(
         assert seen == {(200, "canned")}
         assert sandbox.gateway.calls["GET /api/videos/search"] - before <= MOST_CALLS
         assert sum(isinstance(event, AttemptEnded) for event in attempts) <= MOST_CALLS
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["well before", "never asked"])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=500), Fault(answer="hang"), Fault(answer="reset"), Fault(answer="html"), None],
+    ids=["500", "hang", "reset", "html", "offline"],
+)
+async def test_distinct_searches_in_one_instant_do_not_either(
+    fault: Fault | None, tmp_path: Path, *, known: bool
+) -> None:
+    """Three hundred at once, before a breaker can know, reach it sixty times at most; each is answered."""
+    async with watching(tmp_path, SHORT) as (sandbox, sidecar, viewer):
+        if known:
+            assert (await viewer.ask("GET", "/api/kaltura/videos/search?query=cats")).source == "gateway"
+        attempts: list[Event] = []
+        assert isinstance(sidecar.parts.observe, Observers)
+        sidecar.parts.observe.listeners.append(attempts.append)
+        if fault is None:
+            await sandbox.gateway.offline()
+        else:
+            sandbox.gateway.faults = Faults(routes=fault)
+        before = sandbox.gateway.calls["GET /api/videos/search"]
+        async with ClientSession(connector=TCPConnector(limit=0)) as session:
+            crowd = Viewer(session, viewer.base)
+            asked = (f"/api/kaltura/videos/search?query=nothing{number}" for number in range(SEARCHES))
+            replies = await asyncio.gather(*(crowd.ask("GET", target) for target in asked))
+        assert {(reply.status, reply.source) for reply in replies} == {(200, "canned")}
+        assert sandbox.gateway.calls["GET /api/videos/search"] - before <= MOST_CALLS
+        assert sum(isinstance(event, AttemptEnded) for event in attempts) <= MOST_CALLS
+
+
+async def test_a_burst_is_served_by_a_gateway_that_answered_well_of_late(tmp_path: Path) -> None:
+    """What is there for a gateway that nobody knows does not hold up one that is well."""
+    text = "gateway: {timeout: {attempt: 5s}, breaker: {slow_call: 4s}}\n"
+    async with (
+        watching(tmp_path, text) as (sandbox, _, viewer),
+        ClientSession(connector=TCPConnector(limit=0)) as session,
+    ):
+        for number in range(BURST):
+            await viewer.ask("GET", f"/api/kaltura/videos/search?query=well+{number}")
+        sandbox.gateway.faults = Faults(routes=Fault(latency=0.5))
+        crowd = Viewer(session, viewer.base)
+        asked = (f"/api/kaltura/videos/search?query=burst+{number}" for number in range(BURST))
+        replies = await asyncio.gather(*(crowd.ask("GET", target) for target in asked))
+        assert {reply.source for reply in replies} == {"gateway"}
 
 
 def test_distinct_searches_do_not_fill_the_memory() -> None:
