@@ -1,7 +1,7 @@
 """Puts the parts together: the only place that knows every stage and the order they come in.
 
 listener -> match -> pass through
-                  -> validate -> cache, coalescing -> ladder -> gateway | stale | activity | canned
+                  -> validate -> cache, coalescing -> ladder -> gateway | stale | kaltura | activity | canned
 """
 
 import logging
@@ -23,8 +23,10 @@ from proxy.canned import Canned
 from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.dialects import Dialects, FixedDialect
+from proxy.direct import open_kaltura
 from proxy.events import Observe
 from proxy.headers import Clients
+from proxy.kaltura import FIELDS
 from proxy.keeping import open_cache
 from proxy.ladder import Ladder, Policy
 from proxy.listener import Listener
@@ -57,6 +59,7 @@ class Parts:
     tunnels: Tunnels
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     tokens: TokenKeeper | None = None
+    kaltura: TokenKeeper | None = None
     store: Store | None = None
     purge: Callable[[], Awaitable[bool]] | None = None
 
@@ -67,6 +70,7 @@ def policy_of(settings: Settings) -> Policy:
         mode=settings.mode,
         production=settings.environment == "production",
         named=frozenset(name for name, laid in settings.routes.items() if "fallback" in laid),
+        kaltura=settings.kaltura.enabled,
     )
 
 
@@ -124,8 +128,14 @@ async def assemble(
         sources["stale"], answer = keeping.stale, keeping.before(answer)
         parts.store, parts.purge = keeping.store, keeping.purge
         metrics.watch_cache(keeping.store.size)
+    if settings.mode == "auto" and settings.kaltura.enabled:
+        direct = await open_kaltura(shop)
+        sources["kaltura"], parts.kaltura = direct.source, direct.tokens
+        parts.breakers = {**parts.breakers, direct.breaker.name: direct.breaker}
+        metrics.watch_breakers({direct.breaker.name: direct.breaker})
     for name, route in ((route.name, route) for route in shop.routes if route.call is not None):
-        metrics.expect_route(name, route.fields)
+        direct_fields = FIELDS[route.kaltura] if parts.kaltura and route.kaltura else ()
+        metrics.expect_route(name, dict.fromkeys((*route.fields, *direct_fields)))
     request_ids = RequestIds(token_bytes(16))
     fields = open_to_all if settings.environment == "development" else provenance
     client = Clients(settings.trusted_proxies)

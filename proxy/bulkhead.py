@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed
+from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, SourceName
 from proxy.clock import Clock
 
 PATIENCE = 0.1
@@ -35,7 +35,7 @@ class Bulkhead:
     """Lets at most `limit` calls at once through to `source`; places go in the order of asking.
 
     `queue` is how many may wait, for `patience` seconds at most. The limit may change at any time. `detail`
-    says what a call over it is told.
+    says what a call over it is told, `name` is the source's.
     """
 
     source: Source
@@ -43,14 +43,24 @@ class Bulkhead:
     queue: int
     clock: Clock
     patience: float = PATIENCE
-    detail: str = "as many calls as the gateway may have are under way"
+    detail: str = "too many calls are under way"
+    name: SourceName = "gateway"
     _taken: int = 0
     _waiting: deque["asyncio.Future[None]"] = field(default_factory=deque)
 
     @classmethod
-    def of(cls, source: Source, limit: int, clock: Clock, patience: float = PATIENCE) -> Self:
+    def of(
+        cls,
+        source: Source,
+        limit: int,
+        clock: Clock,
+        patience: float = PATIENCE,
+        name: SourceName = "gateway",
+    ) -> Self:
         """Return a bulkhead whose limit stays, with the queue that goes with it."""
-        return cls(source, lambda: limit, max(1, int(limit * QUEUE_SHARE)), clock, patience)
+        whose = "Kaltura" if name == "kaltura" else f"the {name}"
+        detail = f"as many calls as {whose} may have are under way"
+        return cls(source, lambda: limit, max(1, int(limit * QUEUE_SHARE)), clock, patience, detail, name)
 
     async def __call__(self, call: Call) -> Answer:
         """Return the source's answer. Raises `SourceFailed` when there is no place for the call."""
@@ -91,7 +101,7 @@ class Bulkhead:
                 place.set_result(None)
 
     def _overloaded(self) -> SourceFailed:
-        return SourceFailed(Failure("gateway", FailureKind.OVERLOADED, self.detail, retry_after=1.0))
+        return SourceFailed(Failure(self.name, FailureKind.OVERLOADED, self.detail, retry_after=1.0))
 
 
 @dataclass(frozen=True, slots=True)

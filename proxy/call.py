@@ -12,7 +12,7 @@ from typing import Literal
 from proxy.headers import Field, Hop
 from proxy.route import Route
 
-SourceName = Literal["gateway", "cache", "stale", "activity", "canned"]
+SourceName = Literal["gateway", "cache", "stale", "kaltura", "activity", "canned"]
 Value = str | int
 
 JSON = "application/json; charset=utf-8"

@@ -11,11 +11,12 @@ from proxy.nodes import Mark, Problem, Scalar, Table, overlay, written_at
 from proxy.route import Route
 from proxy.settings import Settings
 from proxy.substitution import Substitution
-from proxy.tables import load_tables
+from proxy.tables import RouteTable, load_tables
 from proxy.template import JsonTemplate
 from proxy.units import is_loopback, url_host
 
 _MAX_SECRET = 64 * 1024
+_OFF = "Kaltura is off; kaltura.enabled switches it on"
 
 
 class ConfigurationError(Exception):
@@ -65,7 +66,7 @@ def load(
     tables = load_tables(files, top, own, problems.append)
     mocks = load_mocks(files, tables, problems.append)
     if settings is not None:
-        problems += _loops(settings, top)
+        problems += [*_loops(settings, top), *_kaltura(settings, tables, top, own)]
     if problems or settings is None:
         raise ConfigurationError(map(_without_key, problems))
     routes = {table.name: table.routes for table in tables}
@@ -112,11 +113,35 @@ def _same(one: Path, other: Path) -> bool:
 
 def _loops(settings: Settings, top: Table) -> Iterable[Problem]:
     """A sidecar that asks itself answers each request with another one."""
-    for section, url in (("activity", settings.activity.url), ("gateway", settings.gateway.url)):
+    upstreams = [("activity", settings.activity.url), ("gateway", settings.gateway.url)]
+    if settings.kaltura.enabled:
+        upstreams.append(("kaltura", settings.kaltura.url))
+    for section, url in upstreams:
         for name, address in (("listen", settings.listen), ("admin", settings.admin)):
             if address.leads_here(url):
                 mark = written_at(top, (section, "url"))[1]
                 yield Problem(mark, f"{section}.url: is the address of {name}; the sidecar would call itself")
+
+
+def _kaltura(settings: Settings, tables: Iterable[RouteTable], top: Table, own: str) -> Iterable[Problem]:
+    """What direct Kaltura wants, and what wants direct Kaltura."""
+    kaltura = settings.kaltura
+    if kaltura.enabled:
+        for key, given in (("partner_id", kaltura.partner_id), ("admin_secret", kaltura.admin_secret)):
+            if not given:
+                marks = [written_at(top, ("kaltura", name))[1] for name in (key, "enabled")]
+                mark = next((mark for mark in marks if mark.file == own), marks[0])
+                yield Problem(mark, f"kaltura.{key}: is empty, and kaltura.enabled wants it")
+        return
+    for name, laid in settings.routes.items():
+        fallback = laid.get("fallback")
+        if isinstance(fallback, tuple) and "kaltura" in fallback:
+            path = ("routes", name, "fallback", fallback.index("kaltura"))
+            yield Problem(written_at(top, path)[1], f"{dotted(path)}: {_OFF}")
+    for table in tables:
+        for name, route in table.routes.items():
+            if route.prefer is not None:
+                yield Problem(table.mark(name, "prefer"), f"{dotted(('routes', name, 'prefer'))}: {_OFF}")
 
 
 def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
@@ -141,16 +166,28 @@ def _production(
     if settings.mode == "offline":
         mark = written_at(top, ("mode",))[1]
         yield Problem(mark, "mode: offline in production, so that every answer is canned")
-    url = settings.gateway.url
-    if url.startswith("http://") and not is_loopback(url_host(url)):
-        mark = written_at(top, ("gateway", "url"))[1]
-        yield Problem(mark, "gateway.url: tokens leave this machine unencrypted; https keeps them secret")
+    yield from _unencrypted(
+        "gateway", settings.gateway.url, "tokens leave this machine unencrypted; https keeps them secret", top
+    )
+    if settings.kaltura.enabled:
+        yield from _unencrypted(
+            "kaltura",
+            settings.kaltura.url,
+            "the admin secret leaves this machine unencrypted; https keeps it secret",
+            top,
+        )
     for name, laid in settings.routes.items():
         found = [table[name] for table in tables.values() if name in table]
         if "fallback" in laid and settings.mode == "auto" and any(map(_mocks_credential, found)):
             mark = written_at(top, ("routes", name, "fallback"))[1]
             text = "a mocked credential in production, as you say"
             yield Problem(mark, f"{dotted(('routes', name, 'fallback'))}: {text}")
+
+
+def _unencrypted(section: str, url: str, what: str, top: Table) -> Iterable[Problem]:
+    if url.startswith("http://") and not is_loopback(url_host(url)):
+        mark = written_at(top, (section, "url"))[1]
+        yield Problem(mark, f"{section}.url: {what}")
 
 
 def _mocks_credential(route: Route) -> bool:

@@ -108,10 +108,11 @@ class RetrySuppressed:
 
 @dataclass(frozen=True, slots=True)
 class ContractViolated:
-    """The gateway answered what the route cannot use. `field` is a declared field, or `body`."""
+    """An upstream answered what the route cannot use. `field` is a declared field, or `body`."""
 
     route: str
     field: str
+    source: Literal["gateway", "kaltura"] = "gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,13 @@ class FixedTokenRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class KalturaSessionFailed:
+    """Kaltura gave no session for reading. `outcome` is a `FailureKind`."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class DialectChosen:
     """`auto` settled which route table a route is taken from, and why."""
 
@@ -219,6 +227,7 @@ Event = (
     | TokenRequested
     | TokenAcquired
     | FixedTokenRefused
+    | KalturaSessionFailed
     | DialectChosen
     | Crashed
     | LifeCycle

@@ -35,11 +35,13 @@ class Policy:
     """Which sources a route's ladder has, by mode and environment.
 
     `named` are the routes whose fallback the operator wrote out: those may mock a credential in production.
+    `kaltura` tells whether Kaltura may be asked; what it answers is no mock.
     """
 
     mode: Literal["auto", "live", "offline"]
     production: bool
     named: frozenset[str]
+    kaltura: bool = False
 
     def order(self, route: Route) -> tuple[SourceName, ...]:
         """Return the route's sources, first to last."""
@@ -49,7 +51,14 @@ class Policy:
             return tuple(source for source in route.fallback if mocked or source == "activity")
         if self.mode == "offline":
             return tuple(source for source in route.fallback if mocked and source == "canned")
-        return ("gateway", *(route.fallback if mocked else ()))
+        if self.mode == "live":
+            return ("gateway",)
+        direct = self.kaltura and route.kaltura is not None
+        first = direct and route.prefer == "kaltura"
+        after = [
+            source for source in route.fallback if (direct and not first if source == "kaltura" else mocked)
+        ]
+        return ("kaltura", "gateway", *after) if first else ("gateway", *after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,8 @@ def honest_error(failures: tuple[Failure, ...]) -> Answer:
 
     Its message can be shown to a viewer; what exactly failed is in `failures`, for `Proxy-Status` and log.
     """
-    first = failures[0]
+    # Kaltura is asked beside the gateway: what is wrong with the service is what is wrong with the gateway.
+    first = next((failure for failure in failures if failure.source != "kaltura"), failures[0])
     status, code = _ERRORS[first.kind]
     service = "The Activity" if first.source == "activity" else "The video service"
     if first.source == "activity":

@@ -18,6 +18,7 @@ from proxy.events import (
     DialectChosen,
     Event,
     FixedTokenRefused,
+    KalturaSessionFailed,
     LifeCycle,
     Limited,
     RequestEnded,
@@ -44,6 +45,7 @@ EVENTS: Final = "activity_proxy"
 
 Fields = Mapping[str, object]
 
+_WHOSE: Final[Mapping[str, str]] = {"gateway": "the gateway's", "kaltura": "Kaltura's"}
 _USELESS: Final[Mapping[str, str]] = {
     "refused": "the gateway refuses the configured token; logging in instead",
     "expired": "the configured token is over; logging in instead",
@@ -127,7 +129,7 @@ def _log(
         logger.handle(record)
 
 
-def _trouble(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each event)
+def _trouble(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for each event)
     match event:
         case SourceFailedEvent(route, failure, request_id):
             # A source that is off in this mode is as the operator wants it.
@@ -135,13 +137,16 @@ def _trouble(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each even
             fields = {"route": route, **failure_fields(failure), "request_id": request_id}
             limit: tuple[str, ...] = ("source", route, failure.source, failure.kind)
             return _Line(level, "source failed", fields, limit)
-        case ContractViolated(route, name):
-            message = "the gateway's answer is of no use"
-            limit = ("contract", route, name)
+        case ContractViolated(route, name, source):
+            message = f"{_WHOSE[source]} answer is of no use"
+            limit = ("contract", source, route, name)
             return _Line(logging.WARNING, message, {"route": route, "field": name}, limit)
         case TokenRequested(subject, outcome) if outcome not in {"login", "refresh"}:
             fields = {"subject": subject, "outcome": outcome}
             return _Line(logging.WARNING, "no token", fields, ("token", subject, outcome))
+        case KalturaSessionFailed(outcome):
+            limit = ("kaltura", outcome)
+            return _Line(logging.WARNING, "no Kaltura session for reading", {"outcome": outcome}, limit)
         case FixedTokenRefused(subject, reason):
             return _Line(logging.WARNING, _USELESS[reason], {"subject": subject})
         case BreakerChanged(breaker, from_state, to_state):

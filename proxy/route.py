@@ -4,6 +4,7 @@ Reading a route compiles it: patterns, call, templates and mapping are objects w
 accepted, so that nothing a route says can turn out wrong in the middle of a call.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 from urllib.parse import unquote
@@ -18,12 +19,20 @@ from proxy.paths import CallTemplate, PathPattern
 from proxy.template import BUILT_IN, JsonTemplate
 from proxy.units import Duration
 
-FallbackName = Literal["stale", "activity", "canned"]
+FallbackName = Literal["stale", "kaltura", "activity", "canned"]
+KalturaCall = Literal["video", "list", "search", "session"]
 JsonType = Literal["string", "number", "boolean", "array", "object"]
 SUBJECT_NAMES = frozenset({"subject.discordId", "subject.username", "subject.roles"})
 RESERVED = BUILT_IN | SUBJECT_NAMES
 IN_REPLY = frozenset({"partnerId"})
 """What a reply mapping may ask `value` for beside the route's inputs."""
+KALTURA_INPUTS: Mapping[KalturaCall, Mapping[str, Literal["string", "integer"]]] = {
+    "video": {"videoId": "string"},
+    "list": {"page": "integer", "pageSize": "integer"},
+    "search": {"query": "string", "page": "integer", "pageSize": "integer"},
+    "session": {"videoId": "string", "userId": "string"},
+}
+"""The inputs that a call of Kaltura is made of."""
 
 
 def _compile_send(value: object) -> JsonTemplate:
@@ -92,12 +101,21 @@ class Route(BaseModel):
         "missing",
         description="What it means when every required field is absent: missing (404) or violation.",
     )
+    kaltura: KalturaCall | None = Field(
+        default=None,
+        description="What the source kaltura asks of Kaltura itself: video, list, search or session. The "
+        "client gets the Activity server's video, list or session; reply does not apply. Absent: nothing.",
+    )
+    prefer: Literal["kaltura"] | None = Field(
+        default=None,
+        description="kaltura: Kaltura is asked before the gateway. For routes whose answers are not kept.",
+    )
     paging: str | None = Field(
         None, description="The reply's list that page and pageSize cut, where the gateway does not."
     )
     canned: str | None = Field(None, description="File of the canned answer (JSON template).")
     fallback: tuple[FallbackName, ...] = Field(
-        (), strict=False, description="Sources after the gateway, in order: stale, activity, canned."
+        (), strict=False, description="Sources after the gateway, in order: stale, kaltura, activity, canned."
     )
     max_age: Duration | None = Field(
         default=None, description="How long an answer is good for (RFC 9111). Absent: answers are not kept."
@@ -155,14 +173,34 @@ class Route(BaseModel):
                     ("reply", self.reply is not None),
                     ("require", self.require),
                     ("types", self.types),
+                    ("kaltura", self.kaltura is not None),
                 )
                 if given
             ]
         for index, source in enumerate(self.fallback):
             if source == "canned" and self.canned is None:
                 problems.append((("fallback", index), "the route has no canned file"))
+            if source == "kaltura" and self.kaltura is None:
+                problems.append((("fallback", index), "the route asks nothing of Kaltura (kaltura)"))
             if source in self.fallback[:index]:
                 problems.append((("fallback", index), f"{source} is named twice"))
+        return [*problems, *self._kaltura()]
+
+    def _kaltura(self) -> list[tuple[tuple[str | int, ...], str]]:
+        problems: list[tuple[tuple[str | int, ...], str]] = [
+            (
+                ("kaltura",),
+                f"{self.kaltura} wants {'an integer' if kind == 'integer' else 'a string'} input {name}",
+            )
+            for name, kind in (KALTURA_INPUTS[self.kaltura] if self.kaltura else {}).items()
+            if name not in self.inputs or self.inputs[name].type != kind
+        ]
+        if self.prefer is not None and self.kaltura is None:
+            problems.append((("prefer",), "the route asks nothing of Kaltura (kaltura)"))
+        if self.prefer is not None and self.max_age is not None:
+            problems.append(
+                (("prefer",), "only the gateway's answers are kept: it has no place beside max_age")
+            )
         return problems
 
     def _names(self) -> list[tuple[tuple[str | int, ...], str]]:

@@ -51,11 +51,21 @@ def _partner_id(value: object) -> str:
     return text
 
 
+def _flag(value: object) -> bool:
+    """Read true or false; from the environment they may come as texts, and nothing else will do."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in {"true", "false"}:
+        return value == "true"
+    raise Refused("must be true or false")
+
+
 def _cache_url(value: object) -> str:
     parse_store_url(value)
     return str(value)
 
 
+Flag = Annotated[bool, PlainValidator(_flag), WithJsonSchema({"type": "boolean"})]
 CacheUrl = Annotated[str, PlainValidator(_cache_url), WithJsonSchema({"type": "string"})]
 Span = Annotated[Duration, AfterValidator(_positive)]
 Rate = Annotated[Share, AfterValidator(_positive)]
@@ -189,10 +199,20 @@ class GatewaySettings(Section):
 
 
 class KalturaSettings(Section):
-    """What is known of Kaltura."""
+    """Kaltura itself: asked where the gateway fails, if at all."""
 
+    enabled: Flag = Field(
+        default=False, description="Whether the source kaltura may ask Kaltura itself. false: it never is."
+    )
+    url: HttpUrl = Field(
+        default="https://www.kaltura.com/api_v3", description="The endpoint of Kaltura's API v3."
+    )
     partner_id: PartnerId = Field(
-        default="", description="Fills partnerId where the gateway has none; empty: none is known."
+        default="",
+        description="The account; fills partnerId where the gateway has none. Empty: none is known.",
+    )
+    admin_secret: Token = Field(
+        default=SecretStr(""), description="The account's admin secret, with which sessions are started."
     )
 
 
@@ -256,7 +276,7 @@ class Settings(Section):
     )
     activity: ActivitySettings = Field(default=ActivitySettings(), description="The Activity server.")
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="The API Gateway.")
-    kaltura: KalturaSettings = Field(default=KalturaSettings(), description="What is known of Kaltura.")
+    kaltura: KalturaSettings = Field(default=KalturaSettings(), description="Kaltura itself.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Where answers are kept.")
     trusted_proxies: tuple[Network, ...] = Field(
         default=(), description="Networks whose X-Forwarded-* headers are believed."

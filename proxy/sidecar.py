@@ -176,6 +176,9 @@ class Sidecar:
                 "chosen": {name: asdict(found) for name, found in parts.dialects.chosen().items()},
             },
             "token": None if parts.tokens is None else asdict(parts.tokens.status),
+            "kaltura": None
+            if parts.kaltura is None
+            else {"url": settings.kaltura.url, "session": asdict(parts.kaltura.status)},
             "breakers": {
                 name: {
                     "state": breaker.state,

@@ -56,7 +56,7 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
     settings, tables = shop.configuration.settings.gateway, shop.configuration.tables
     session = await shop.resources.enter_async_context(gateway_session(settings))
     groups = sorted({route.group for route in shop.routes if route.call is not None})
-    breakers = {name: _breaker(shop, name) for name in (*groups, TOKEN_BREAKER)}
+    breakers = {name: shop.breaker(name) for name in (*groups, TOKEN_BREAKER)}
     tokens = _service_tokens(shop, session, subject, breakers[TOKEN_BREAKER])
     users = _user_tokens(shop, session, breakers[TOKEN_BREAKER])
     gateway = Gateway(
@@ -100,18 +100,6 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
         shop.clock,
     )
     return Upstream(slowly, dialects, breakers, tokens, users)
-
-
-def _breaker(shop: Workshop, name: str) -> Breaker:
-    settings = shop.configuration.settings.gateway
-    return Breaker(
-        name,
-        settings.breaker,
-        clock=shop.clock,
-        random=shop.random,
-        observe=shop.observe,
-        lease=settings.timeout.total,
-    )
 
 
 def _keeper(

@@ -116,7 +116,7 @@ def _judge_content(route: Route, status: int, body: bytes, scope: Mapping[str, o
         return _violation(status, "body", "the gateway's answer has another shape")
     if not isinstance(reply, dict) or not _can_be_written(reply):
         return _violation(status, "body", "the gateway's answer has another shape")
-    return _check(route, status, reply)
+    return checked(route, status, reply)
 
 
 def _can_be_written(reply: dict[str, object]) -> bool:
@@ -128,21 +128,21 @@ def _can_be_written(reply: dict[str, object]) -> bool:
     return True
 
 
-def _check(route: Route, status: int, reply: dict[str, object]) -> Verdict:
-    """Hold a mapped reply against what the route requires of it."""
+def checked(route: Route, status: int, reply: dict[str, object], whose: str = "the gateway's") -> Verdict:
+    """Hold a mapped reply against what the route requires of it; `whose` answer it is, an error tells."""
     plain = [field for field in route.require if field.parts[1] is None]
     absent = [field for field in plain if reply.get(field) is None]
     if absent and len(absent) == len(plain) and route.absent == "missing":
         return Missing()
     if absent:
-        return _violation(status, absent[0], f"the gateway's answer has no {absent[0]}")
+        return _violation(status, absent[0], f"{whose} answer has no {absent[0]}")
     for field, wanted in route.types.items():
         if field.parts[1] is None and not _is(reply.get(field), wanted):
-            return _violation(status, field, f"{field} in the gateway's answer is no {wanted}")
-    return _check_elements(route, status, reply)
+            return _violation(status, field, f"{field} in {whose} answer is no {wanted}")
+    return _check_elements(route, status, reply, whose)
 
 
-def _check_elements(route: Route, status: int, reply: dict[str, object]) -> Verdict:
+def _check_elements(route: Route, status: int, reply: dict[str, object], whose: str) -> Verdict:
     """Leave out of a list what is no element of it; a list that is left with nothing is a violation."""
     lists: dict[str, FieldPath] = {}
     for field in (*route.require, *route.types):
@@ -154,7 +154,7 @@ def _check_elements(route: Route, status: int, reply: dict[str, object]) -> Verd
         if elements is None and first not in route.require:
             continue
         if not isinstance(elements, list):
-            return _violation(status, first, f"{head} in the gateway's answer is no list")
+            return _violation(status, first, f"{head} in {whose} answer is no list")
         kept = []
         for element in elements:
             wrong = next(_wrong_fields(route, head, element), None)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from proxy.breaker import Breaker
 from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.events import Event, Observe
@@ -41,6 +42,18 @@ class Workshop:
     def run(self, job: Coroutine[None, None, None]) -> None:
         """Run a job beside the listeners until the resources are closed."""
         self.resources.push_async_callback(cancelled, asyncio.create_task(job))
+
+    def breaker(self, name: str) -> Breaker:
+        """Return a circuit breaker of that name, set as the configuration says for all of them."""
+        settings = self.configuration.settings.gateway
+        return Breaker(
+            name,
+            settings.breaker,
+            clock=self.clock,
+            random=self.random,
+            observe=self.observe,
+            lease=settings.timeout.total,
+        )
 
     def scope(self) -> Mapping[str, object]:
         """Return the values that every template and mapping may use."""

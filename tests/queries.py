@@ -21,6 +21,7 @@ from proxy.events import (
     DialectChosen,
     Event,
     FixedTokenRefused,
+    KalturaSessionFailed,
     LifeCycle,
     Limited,
     LimitName,
@@ -74,6 +75,7 @@ def happenings() -> Iterator[Event]:
     yield TokenRequested("service", "login")
     yield TokenAcquired("service", 1_795_398_789.0)
     yield FixedTokenRefused("service")
+    yield KalturaSessionFailed("timeout")
     yield StoreTroubled("slow")
     yield SnapshotIgnored("damaged")
     yield SourceFailedEvent("video", failure, "r")

@@ -10,7 +10,7 @@ from proxy.route import Route
 from proxy.settings import Settings
 from tests.configurations import Folder
 
-SOURCES = "stale, activity, canned"
+SOURCES = "stale, kaltura, activity, canned"
 
 
 @pytest.fixture

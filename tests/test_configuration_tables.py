@@ -100,7 +100,7 @@ def test_mistakes_are_told_in_the_file_that_they_stand_in(folder: Folder) -> Non
     assert found[:8] + found[9:] == [
         "proxy.yaml:2:3: there is no route vide (did you mean video?)",
         (
-            'proxy.yaml:4:16: routes.video.fallback[0]: "state" is none of stale, activity, canned '
+            'proxy.yaml:4:16: routes.video.fallback[0]: "state" is none of stale, kaltura, activity, canned '
             "(did you mean stale?)"
         ),
         'proxy.yaml:5:5: routes.video.as: "usr" is none of service, user (did you mean user?)',

@@ -88,6 +88,49 @@ def test_no_shipped_credential_is_mocked_in_production(dialect: Any, mode: Mode)
         assert "canned" in policy().order(routes(dialect)[name])
 
 
+SOMEWHERE = {"input": {"videoId": {"from": "query", "default": "x"}}, "kaltura": "video"}
+DIRECT = a_route(fallback=["activity", "kaltura", "canned"], canned="x.json", **SOMEWHERE)
+DIRECT_SECRET = a_route(fallback=["kaltura", "canned"], canned="x.json", credential=True, **SOMEWHERE)
+PREFERRED = a_route(fallback=["kaltura", "canned"], canned="x.json", prefer="kaltura", **SOMEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "route", "on", "off"),
+    [
+        ("auto", DIRECT, ("gateway", "activity", "kaltura", "canned"), ("gateway", "activity", "canned")),
+        ("live", DIRECT, ("gateway",), ("gateway",)),
+        ("offline", DIRECT, ("canned",), ("canned",)),
+        ("auto", PREFERRED, ("kaltura", "gateway", "canned"), ("gateway", "canned")),
+        ("live", PREFERRED, ("gateway",), ("gateway",)),
+        ("offline", PREFERRED, ("canned",), ("canned",)),
+        ("auto", BOTH, ("gateway", "activity", "canned"), ("gateway", "activity", "canned")),
+    ],
+)
+def test_kaltura_has_its_place_only_where_it_is_on(
+    mode: Mode, route: Route, on: tuple[str, ...], off: tuple[str, ...]
+) -> None:
+    """It is asked in mode `auto` only, after the gateway, or before it where that is preferred."""
+    assert Policy(mode, production=False, named=frozenset(), kaltura=True).order(route) == on
+    assert policy(mode).order(route) == off
+
+
+def test_production_takes_a_credential_of_kaltura() -> None:
+    """What Kaltura gives is real: it stays in the ladder where mocks are left out."""
+    production = Policy("auto", production=True, named=frozenset(), kaltura=True)
+    assert production.order(DIRECT_SECRET) == ("gateway", "kaltura")
+    assert policy(production=True).order(DIRECT_SECRET) == ("gateway",)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_shipped_routes_ask_kaltura_after_what_was_kept(dialect: Any) -> None:
+    """Kaltura stands before the mock and, where answers are kept, behind the last good one."""
+    on = Policy("auto", production=False, named=frozenset(), kaltura=True)
+    for name in ("video", "videos", "search"):
+        assert on.order(routes(dialect)[name]) == ("gateway", "stale", "kaltura", "canned")
+    assert on.order(routes(dialect)["session"]) == ("gateway", "kaltura", "canned")
+    assert on.order(routes(dialect)["play"]) == ("gateway", "canned")
+
+
 def answering(source: SourceName, asked: list[str] | None = None) -> Source:
     """Return a source that answers."""
 
@@ -252,3 +295,14 @@ def test_a_call_is_answered_by_its_own_route() -> None:
     """Two calls of different routes have ladders of their own."""
     assert policy().order(a_call(routes("plan")["details"], {}).route) == ("gateway", "stale")
     assert policy().order(TOKEN.route) == ("activity",)
+
+
+@pytest.mark.parametrize("first", ["gateway", "kaltura"])
+async def test_the_honest_error_is_the_gateways(first: SourceName) -> None:
+    """Whether Kaltura was asked after the gateway or before it, the client reads of the gateway's failure."""
+    late = Failure("kaltura", FailureKind.TIMEOUT, "late")
+    failures = (AWAY, late) if first == "gateway" else (late, AWAY)
+    answer = honest_error(failures)
+    assert (answer.status, answer.failures) == (503, failures)
+    assert answer.problem is not None
+    assert answer.problem.code == "gateway_unreachable"
