@@ -226,3 +226,51 @@ async def test_what_follows_a_refusal_is_not_read(tmp_path: Path) -> None:
     """Where the next request begins is not known, so that the connection ends."""
     async with attacked(tmp_path) as stage:
         await stage.refused(request(b"GET /x", b"X-A : b") + HIDDEN)
+
+
+KEPT = b"GET /api/kaltura/video/1_kept"
+
+
+@pytest.mark.parametrize(
+    ("start", "fields", "statuses"),
+    [
+        (KEPT, [b"Host: b"], [400]),
+        (KEPT, [b"X-A : b"], [400]),
+        (KEPT, [b"X-A: b", b" c"], [400]),
+        (KEPT, [b"X-A: b\0"], [400]),
+        (KEPT, [b"Transfer-Encoding: gzip, chunked"], [501]),
+        (KEPT, [b"Transfer-Encoding: chunked, identity"], [400]),
+        (KEPT, [b"Content-Length: 1", b"Content-Length: 2"], [400]),
+        (KEPT, [b"Content-Length: 5", CHUNKED], [400]),
+        (KEPT, [b"Via: 1.1 activity-proxy", b"Connection: close"], [508]),
+        (KEPT.replace(b"GET", b"TRACE"), [b"Connection: close"], [501]),
+        (KEPT.replace(b"GET", b"CONNECT"), [b"Connection: close"], [501]),
+        (KEPT.replace(b" /", b" http://evil.example/"), [b"Connection: close"], [400]),
+        (KEPT.replace(b"video/", b"x/../video/"), [b"Connection: close"], [400]),
+        (KEPT, [b"Connection: close", b"Content-Length: %d" % len(HIDDEN)], [200]),
+    ],
+)
+async def test_a_kept_answer_is_no_way_round(
+    start: bytes, fields: list[bytes], statuses: list[int], tmp_path: Path
+) -> None:
+    """What would be refused is refused as well where an answer is kept; a body is no second request there."""
+    body = HIDDEN if statuses == [200] else b"0\r\n\r\n" if b"chunked" in fields[0] else b""
+    async with attacked(tmp_path) as stage:
+        for _ in range(2):
+            await stage.ask(KEPT)
+        assert (await stage.ask(KEPT)).one("Activity-Proxy-Source") == b"cache"
+        stage.gateway.received.clear()
+        got, answer = await stage.answers(request(start, *fields, body=body))
+        assert (got, await stage.reached(), stage.gateway.received) == (statuses, [], []), answer
+
+
+@pytest.mark.parametrize("host", [b"a/b", b"a b", b"a@b", b"a, b"])
+async def test_a_kept_answer_wants_a_sound_host(host: bytes, tmp_path: Path) -> None:
+    """Nor is it a way round for a Host that is none, nor for chunks in HTTP/1.0."""
+    async with attacked(tmp_path) as stage:
+        for _ in range(2):
+            await stage.ask(KEPT)
+        old = b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        for sent in (b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", b" HTTP/1.0\r\nHost: a\r\n" + old):
+            got, answer = await stage.answers(KEPT + sent)
+            assert got == [400], answer
