@@ -6,7 +6,7 @@ access line's `target`, which only the log reads.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from proxy.call import Failure
 
@@ -32,8 +32,7 @@ class RequestStarted:
     listener: Literal["public", "admin"]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEnded:
+class RequestEnded(NamedTuple):  # which is made in a third of the time that a frozen dataclass takes
     """The last byte of an answer was sent, or the client left (`status` 499).
 
     `route` is a route's name, `pass`, or `none` for what was refused before. `source` is the source's name,

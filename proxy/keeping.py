@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy.caching import Caching, Flights, Keys, Stale
 from proxy.call import Call, Source
-from proxy.events import StoreTroubled
+from proxy.events import BreakerChanged, StoreTroubled, TokenAcquired
 from proxy.restart import Restart
 from proxy.settings import Settings
 from proxy.store import Store
@@ -59,7 +59,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
         shop.run(restart.run())
         drop = restart.purge
     flights = Flights(shop.clock, shop.observe)
-    shop.observe.listeners.append(flights.notice)
+    shop.observe.listen(flights.notice, BreakerChanged, TokenAcquired)
     shop.resources.push_async_callback(flights.aclose)
     keys = Keys(key_scope(settings))
 

@@ -8,6 +8,8 @@ import logging
 import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import floor, isfinite
 from pathlib import PurePath
 from typing import Final
 
@@ -94,11 +96,16 @@ def milliseconds(seconds: float) -> float:
 
 def iso(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC; as a number where no calendar reaches."""
+    whole = floor(seconds) if isfinite(seconds) else seconds
     try:
-        text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+        return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03}Z"
     except (OverflowError, ValueError, OSError):
         return str(seconds)
-    return text.replace("+00:00", "Z")
+
+
+@lru_cache(16)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -12,7 +12,10 @@ from typing import Final, Self, TextIO
 from proxy.call import FailureKind
 from proxy.clock import Clock
 from proxy.events import (
+    AttemptEnded,
     BreakerChanged,
+    BreakerRejected,
+    CacheLooked,
     ContractViolated,
     Crashed,
     DialectChosen,
@@ -22,6 +25,7 @@ from proxy.events import (
     LifeCycle,
     Limited,
     RequestEnded,
+    RequestStarted,
     RetryScheduled,
     RetrySuppressed,
     SnapshotIgnored,
@@ -44,6 +48,8 @@ ACCESS: Final = "activity_proxy.access"
 EVENTS: Final = "activity_proxy"
 
 Fields = Mapping[str, object]
+_UNTOLD: Final = frozenset({RequestStarted, CacheLooked, AttemptEnded, BreakerRejected})
+"""What every request brings, and no line is written of."""
 
 _WHOSE: Final[Mapping[str, str]] = {"gateway": "the gateway's", "kaltura": "Kaltura's"}
 _USELESS: Final[Mapping[str, str]] = {
@@ -82,7 +88,11 @@ class EventLog:
         """Log an event. Never raises, never waits."""
         if isinstance(event, RequestEnded):
             routine = event.listener == "admin" and event.status < 400
-            _log(self.access, logging.DEBUG if routine else logging.INFO, "request", event)
+            level = logging.DEBUG if routine else logging.INFO
+            if self.access.isEnabledFor(level):
+                self.access.handle(_AccessRecord(self.access.name, level, event, self.clock.time()))
+            return
+        if type(event) in _UNTOLD:
             return
         line = _trouble(event) or _news(event)
         if line is None or not self.events.isEnabledFor(line.level):
@@ -107,11 +117,26 @@ class EventLog:
         return count
 
 
+_PLAIN: Final = vars(logging.LogRecord("", logging.INFO, "", 0, "request", (), None))
+
+
+class _AccessRecord(logging.LogRecord):
+    """An access line's record; `LogRecord`'s own making costs more than all the rest of the logging."""
+
+    def __init__(self, name: str, level: int, ended: RequestEnded, created: float) -> None:
+        self.__dict__.update(_PLAIN)
+        self.name = name
+        self.levelno = level
+        self.levelname = logging.getLevelName(level)
+        self.created = created
+        self.fields = ended
+
+
 def _log(
     logger: logging.Logger,
     level: int,
     message: str,
-    fields: Fields | RequestEnded,
+    fields: Fields,
     error: Exception | None = None,
 ) -> None:
     if logger.isEnabledFor(level):

@@ -48,6 +48,7 @@ STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
 LIMITS: Final[tuple[LimitName, ...]] = get_args(LimitName)
 MODES: Final = ("auto", "live", "offline")
 OTHER: Final = "other"
+_STATUSES: Final = {status: str(status) for status in range(100, 600)}
 # RFC 9110 section 9, and PATCH (RFC 5789).
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"})
 # Edges stand at the default limits (slow call 2 s, attempt 3 s, total 8 s), so that the share of
@@ -163,10 +164,6 @@ def _method(method: str) -> str:
     return method if method in METHODS else OTHER
 
 
-def _status(status: int) -> str:
-    return str(status) if 100 <= status <= 599 else OTHER
-
-
 class Metrics:
     """Turns events into metrics of the registry that it is given.
 
@@ -258,12 +255,14 @@ class Metrics:
         """Count an event. Never raises, never waits."""
         match event:
             case RequestEnded():
-                key = (event.route, _method(event.method), _status(event.status), event.source)
+                key = (event.route, _method(event.method), _STATUSES.get(event.status, OTHER), event.source)
                 self._requests[key].inc()
                 self._request_seconds[event.route, event.source].observe(event.seconds)
                 self._in_flight[event.listener,].dec()
             case RequestStarted():
                 self._in_flight[event.listener,].inc()
+            case CacheLooked():
+                self._cache[event.route, event.result].inc()
             case AttemptEnded():
                 self._attempts[event.route, event.outcome].inc()
                 self._attempt_seconds[event.route,].observe(event.seconds)
@@ -284,8 +283,6 @@ class Metrics:
                 self._transitions[event.breaker, event.from_state, event.to_state].inc()
             case BreakerRejected():
                 self._rejected[event.breaker,].inc()
-            case CacheLooked():
-                self._cache[event.route, event.result].inc()
             case TokenRequested():
                 self._tokens[event.subject, event.outcome].inc()
             case FixedTokenRefused():

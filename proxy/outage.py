@@ -3,6 +3,8 @@
 from proxy.call import Failure, FailureKind
 from proxy.events import AttemptEnded, Event, SourceFailedEvent, TokenRequested
 
+SIGNS = (SourceFailedEvent, AttemptEnded, TokenRequested)
+"""The kinds of events that `is_trouble` knows."""
 _AWAY = frozenset({FailureKind.UNREACHABLE, FailureKind.TIMEOUT, FailureKind.BREAKER_OPEN, FailureKind.TOKEN})
 
 

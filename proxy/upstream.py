@@ -14,8 +14,10 @@ from proxy.budget import RetryBudget
 from proxy.bulkhead import FIRST_CALLS, Bulkhead, SlowStart
 from proxy.call import Source, Subject
 from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questions
+from proxy.events import BreakerChanged
 from proxy.gateway import Gateway, subject_values
 from proxy.login import GatewayLogin, Guarded
+from proxy.outage import SIGNS
 from proxy.recovery import Recovery
 from proxy.settings import GatewaySettings
 from proxy.tokens import TokenKeeper
@@ -73,7 +75,7 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
         observe=shop.observe,
     )
     recovery = Recovery(settings.url, session, breakers.values(), clock=shop.clock, random=shop.random)
-    shop.observe.listeners.append(recovery.notice)
+    shop.observe.listen(recovery.notice, BreakerChanged)
     shop.run(recovery.run())
     source: Source = gateway
     dialects: Dialects = FixedDialect(next(iter(tables.values())))
@@ -87,7 +89,7 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
             lambda: {**shop.scope(), **subject_values(subject)},
         )
         auto = AutoDialect(tables["plan"], tables["newer"], questions, shop.clock, shop.observe)
-        shop.observe.listeners.append(auto.notice)
+        shop.observe.listen(auto.notice, BreakerChanged, *SIGNS)
         shop.resources.push_async_callback(auto.aclose)
         shop.run(auto.run())
         source, dialects = Adapting(gateway, auto), auto

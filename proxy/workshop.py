@@ -14,14 +14,24 @@ from proxy.route import Route
 
 @dataclass(slots=True)
 class Observers:
-    """Hands each event to everyone who listens."""
+    """Hands each event to everyone who listens: `listeners` get all of them."""
 
     listeners: list[Observe] = field(default_factory=list)
+    _by_kind: dict[type, list[Observe]] = field(default_factory=dict)
+
+    def listen(self, listener: Observe, *kinds: type) -> None:
+        """Have a listener told of these kinds of events, and of no others: most requests make none."""
+        for kind in kinds:
+            self._by_kind.setdefault(kind, []).append(listener)
 
     def __call__(self, event: Event) -> None:
-        """Tell all of them."""
+        """Tell all who want it."""
         for listener in self.listeners:
             listener(event)
+        wanted = self._by_kind.get(type(event))
+        if wanted is not None:
+            for listener in wanted:
+                listener(event)
 
 
 @dataclass(slots=True)
