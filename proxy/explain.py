@@ -10,10 +10,12 @@ from proxy.call import Value
 from proxy.clock import SystemClock
 from proxy.configuration import Configuration
 from proxy.inputs import InvalidInput, called_with, query_values, read_inputs
+from proxy.kaltura_calls import InvalidValue, question
 from proxy.keeping import key_scope
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
-from proxy.route import Route
+from proxy.route import KalturaCall, Route
 from proxy.server import origin_form
+from proxy.settings import KalturaSettings
 
 MASK = "****"
 
@@ -92,7 +94,21 @@ def _lines(
         yield f"repeated   {'yes' if route.repeatable else 'only if the connection was never made'}"
         yield f"breaker    {route.group}"
     ladder = policy_of(settings).order(route)
+    if "kaltura" in ladder and route.kaltura is not None:
+        yield from _kaltura(settings.kaltura, route.kaltura, called)
     yield f"ladder     {' -> '.join([*ladder, 'honest error'])} (mode {settings.mode})"
+
+
+def _kaltura(settings: KalturaSettings, asked: KalturaCall, called: Mapping[str, Value]) -> Iterator[str]:
+    right = {"partnerId": settings.partner_id, "secret": MASK} if asked == "session" else {"ks": MASK}
+    try:
+        wanted = question(asked, called)
+    except InvalidValue as error:
+        yield f"kaltura    400 invalid_request: {error}"
+        return
+    yield f"kaltura    POST {settings.url}{wanted.path}"
+    form = {"format": "1", **right, **wanted.form}
+    yield f"form       {', '.join(f'{name}={value}' for name, value in form.items())}"
 
 
 def _object(body: str) -> Mapping[str, object]:

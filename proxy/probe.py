@@ -15,6 +15,7 @@ from proxy.configuration import Configuration, load
 from proxy.dialects import ANY_VIDEO, Questions
 from proxy.gateway import subject_values
 from proxy.grant import TokenError
+from proxy.kaltura_probe import probe_kaltura
 from proxy.login import GatewayLogin
 from proxy.lookup import carried_directory
 from proxy.route import Route
@@ -28,11 +29,23 @@ NO_TOKEN = Token("", 0)
 
 
 async def probe(configuration: Configuration, say: Callable[[str], object]) -> int:
-    """Ask everything and say the outcome a line each. Returns 0 when the gateway can be used, else 1.
+    """Ask everything and say the outcome a line each.
+
+    Returns 0 when the gateway can be used, and Kaltura too where it is switched on, else 1.
 
     The calls are made as the service, once each (a configured token is tried with one of them first); none of
     their answers is shown.
     """
+    status = await _probe_gateway(configuration, say)
+    if configuration.settings.kaltura.enabled:
+        say(f"kaltura    {configuration.settings.kaltura.url}")
+        async for asked, came, well in probe_kaltura(configuration):
+            say(f"kaltura    {asked:<58} {came}")
+            status = status if well else 1
+    return status
+
+
+async def _probe_gateway(configuration: Configuration, say: Callable[[str], object]) -> int:
     settings = configuration.settings.gateway
     tables = {**load(carried_directory() / "proxy.yaml", {}).tables, **configuration.tables}
     login = settings.login

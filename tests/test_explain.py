@@ -159,3 +159,32 @@ def test_a_value_that_no_call_can_carry_is_refused(tmp_path: Path) -> None:
     text = "routes: {play: {input: {videoId: {from: path, pattern: '.+'}}}}"
     lines = said(tmp_path, "POST", "/api/kaltura/video/a%252fb/play", text=text)
     assert lines[-1].startswith("refused 400 invalid_request: ")
+
+
+DIRECT = "kaltura: {enabled: true, partner_id: 42, admin_secret: the-admin-secret}\ngateway: {dialect: newer}"
+
+
+def test_direct_kaltura_is_explained_with_its_form(tmp_path: Path) -> None:
+    """What would be asked of Kaltura is there, with secret and KS masked; while it is off, nothing."""
+    lines = said(tmp_path, "GET", "/api/kaltura/videos/search?query=cats&page=2", text=DIRECT)
+    assert "kaltura POST https://www.kaltura.com/api_v3/service/media/action/list" in lines
+    assert (
+        "form format=1, ks=****, filter[objectType]=KalturaMediaEntryFilter, filter[freeText]=cats, "
+        "filter[orderBy]=-createdAt, pager[pageSize]=30, pager[pageIndex]=2"
+    ) in lines
+    assert "ladder gateway -> stale -> kaltura -> canned -> honest error (mode auto)" in lines
+    session = said(tmp_path, "POST", "/api/kaltura/session", SESSION_BODY, text=DIRECT)
+    assert (
+        "form format=1, partnerId=42, secret=****, type=0, expiry=14400, privileges=sview:1_abc, "
+        "userId=80351110224678912"
+    ) in session
+    assert "the-admin-secret" not in "\n".join([*lines, *session])
+    off = said(tmp_path, "GET", "/api/kaltura/videos", text=DIRECT + "\nmode: live")
+    assert not [line for line in off if line.startswith(("kaltura", "form"))]
+
+
+def test_a_user_that_kaltura_would_misread_is_explained_as_refused(tmp_path: Path) -> None:
+    """The 400 that the source would give is told in its place."""
+    body = '{"videoId": "1_abc", "userId": "x;0;edit:*"}'
+    lines = said(tmp_path, "POST", "/api/kaltura/session", body, text=DIRECT)
+    assert "kaltura 400 invalid_request: userId is not valid" in lines

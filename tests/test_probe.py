@@ -134,3 +134,41 @@ async def test_it_says_how_the_configured_dialect_fits(tmp_path: Path, dialect: 
     async with Sandbox(manner="newer") as sandbox:
         _, lines = await probed(tmp_path, sandbox, f"gateway: {{dialect: {dialect}}}")
     assert lines[-1] == said
+
+
+def directly(sandbox: Sandbox, secret: str) -> str:
+    """Return a configuration with direct Kaltura at the sandbox."""
+    url, partner = sandbox.kaltura.url, sandbox.kaltura.partner_id
+    return f"kaltura: {{enabled: true, url: '{url}', partner_id: {partner}, admin_secret: {secret}}}"
+
+
+async def test_direct_kaltura_is_asked_too(tmp_path: Path) -> None:
+    """Where it is switched on, each kind of call is made once, and its outcome told; else none is."""
+    async with Sandbox() as sandbox:
+        status, lines = await probed(tmp_path, sandbox, directly(sandbox, sandbox.kaltura.secret))
+        assert status == 0
+        assert lines[-5:] == [
+            "kaltura session for reading supported",
+            "kaltura list (videos) supported",
+            "kaltura search (search) supported",
+            "kaltura video (video) supported",
+            "kaltura session (session) supported",
+        ]
+        assert dict(sandbox.kaltura.calls) == {"session.start": 2, "media.list": 2, "media.get": 1}
+        assert not [ks for ks in sandbox.kaltura.sessions if ks in "\n".join(lines)]
+        sandbox.kaltura.calls.clear()
+        assert (await probed(tmp_path, sandbox))[0] == 0
+        assert not sandbox.kaltura.calls
+
+
+async def test_a_kaltura_of_no_use_is_a_failure(tmp_path: Path) -> None:
+    """A wrong secret and failing calls are told, whatever the gateway is, and neither shows the secret."""
+    async with Sandbox() as sandbox:
+        status, lines = await probed(tmp_path, sandbox, directly(sandbox, "n0t-the-secret"))
+        assert status == 1
+        assert lines[-1] == "kaltura session for reading none: Kaltura refused the call: START_SESSION_ERROR"
+        assert "n0t-the-secret" not in "\n".join(lines)
+        sandbox.kaltura.faults = Faults(routes=Fault(answer="html"))
+        status, lines = await probed(tmp_path, sandbox, directly(sandbox, sandbox.kaltura.secret))
+        assert status == 1
+        assert "kaltura video (video) not usable: Kaltura's answer is not JSON" in lines
