@@ -57,7 +57,8 @@ class TokenKeeper:
     `login` gets a token from nothing, `refresh` one for another that is still valid; both raise
     `TokenError`. `random` gives numbers from 0 up to 1. `fixed` is a token to be used until it ends
     or is voided; a `ValueError` says that no header can carry it. Without `run` nothing happens until
-    somebody asks: a token near its end is given, and its successor got meanwhile.
+    somebody asks: a token near its end is given, and its successor got meanwhile. `longest_pause` is for how
+    many seconds the endpoint is left alone at most after failures in a row, unless it asks for more.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class TokenKeeper:
         "_held",
         "_kind",
         "_login",
+        "_longest_pause",
         "_observe",
         "_pause_until",
         "_random",
@@ -90,7 +92,9 @@ class TokenKeeper:
         observe: Observe,
         kind: SubjectKind = "service",
         fixed: str | None = None,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
+        self._longest_pause = longest_pause
         self._login = login
         self._refresh = refresh
         self._clock = clock
@@ -260,10 +264,11 @@ class TokenKeeper:
 
     def _back_off(self, error: TokenError, times: int) -> TokenError:
         """Begin a pause after the failure; return the failure with the pause's length in it."""
-        pause = min(FIRST_PAUSE * 2.0 ** min(times - 1, 16), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2.0 ** min(times - 1, 16), self._longest_pause)
         pause *= 1 - PAUSE_JITTER * self._random()
         # A breaker may close before its time, by the operator or a sign of health, and nobody would tell.
-        longest = LONGEST_PAUSE if error.kind is FailureKind.BREAKER_OPEN else LONGEST_RETRY_AFTER
+        is_open = error.kind is FailureKind.BREAKER_OPEN
+        longest = self._longest_pause if is_open else LONGEST_RETRY_AFTER
         pause = max(pause, min(error.retry_after or 0.0, longest))
         # A copy, because the original's traceback would keep alive what was on the stack.
         self._error = _again(error, None)

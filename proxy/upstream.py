@@ -20,7 +20,7 @@ from proxy.login import GatewayLogin, Guarded
 from proxy.outage import SIGNS
 from proxy.recovery import Recovery
 from proxy.settings import GatewaySettings
-from proxy.tokens import TokenKeeper
+from proxy.tokens import LONGEST_PAUSE, TokenKeeper
 from proxy.user_tokens import UserTokens
 from proxy.workshop import Workshop
 
@@ -118,6 +118,8 @@ def _keeper(
         observe=shop.observe,
         kind=subject.kind,
         fixed=fixed,
+        # An outage of the token endpoint must not last longer for viewers than one of the calls.
+        longest_pause=min(LONGEST_PAUSE, settings.breaker.open),
     )
 
 

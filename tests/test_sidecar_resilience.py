@@ -13,6 +13,7 @@ from tests.running import SEVEN, Reply, Viewer, watching
 
 FAILING = Faults(routes=Fault(status=500))
 TIMEOUT = 10.0
+LOGIN = "POST /api/auth/token"
 
 
 def search(number: int) -> tuple[str, str, object]:
@@ -133,3 +134,18 @@ async def test_the_token_endpoint_has_a_breaker_of_its_own(tmp_path: Path) -> No
             metrics = await response.text()
     assert 'activity_proxy_breaker_state{breaker="token",state="closed"} 1.0' in metrics
     assert 'activity_proxy_retries_suppressed_total{reason="budget"} 0.0' in metrics
+
+
+async def test_a_token_endpoint_that_fails_is_left_alone_no_longer_than_a_breaker_is_open(
+    tmp_path: Path,
+) -> None:
+    """So viewers have live answers again as soon after an outage of the tokens as after any other."""
+    text = "gateway: {dialect: newer, breaker: {open: 200ms, open_max: 200ms}}"
+    async with watching(tmp_path, text) as (sandbox, _, viewer):
+        await viewer.ask(*search(1))
+        sandbox.gateway.faults = Faults(auth=Fault(status=503))
+        sandbox.gateway.tokens.revoke()
+        before = sandbox.gateway.calls[LOGIN]
+        await viewer.ask(*search(2))
+        async with asyncio.timeout(4.0):  # five tries with pauses that double to ten seconds take longer
+            await until(lambda: sandbox.gateway.calls[LOGIN] >= before + 5)

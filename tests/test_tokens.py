@@ -174,6 +174,21 @@ async def test_pauses_double_to_a_limit_and_start_over(bench: TokenBench) -> Non
     assert (await failure(bench)).retry_after == 0.5
 
 
+@pytest.mark.parametrize(("pause", "pauses"), [(3.0, [0.5, 1.0, 2.0, 3.0, 3.0]), (0.2, [0.2, 0.2])])
+async def test_no_pause_is_longer_than_the_keeper_was_told(pause: float, pauses: list[float]) -> None:
+    """However often the endpoint failed, it is asked again in that time; an open breaker as well."""
+    bench = TokenBench(pause=pause)
+    bench.endpoint.trouble = [AWAY] * len(pauses)
+    seen = []
+    for _ in pauses:
+        seen.append((await failure(bench)).retry_after)
+        bench.clock.shift(pause)
+    assert seen == pauses
+    bench.endpoint.trouble = [TokenEndpointFailed(FailureKind.BREAKER_OPEN, "open", 300.0)]
+    assert (await failure(bench)).retry_after == pause
+    await bench.keeper.aclose()
+
+
 async def test_pauses_have_jitter(bench: TokenBench) -> None:
     """Dice shorten a pause by a quarter at most, so that sidecars do not ask in step."""
     bench.endpoint.trouble = [AWAY]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from proxy.events import Event, TokenAcquired, TokenRequested
 from proxy.grant import Grant, TokenError
-from proxy.tokens import TokenKeeper
+from proxy.tokens import LONGEST_PAUSE, TokenKeeper
 from tests.clocks import FakeClock
 
 
@@ -69,7 +69,9 @@ class Endpoint:
 class TokenBench:
     """A keeper with its clock, its endpoint, its dice and what it told."""
 
-    def __init__(self, *, fixed: str | None = None, life: int = 3600, skew: float = 0.0) -> None:
+    def __init__(
+        self, *, fixed: str | None = None, life: int = 3600, skew: float = 0.0, pause: float = LONGEST_PAUSE
+    ) -> None:
         self.clock = FakeClock()
         self.endpoint = Endpoint(self.clock, life, skew)
         self.events: list[Event] = []
@@ -81,6 +83,7 @@ class TokenBench:
             random=lambda: self.dice,
             observe=self.events.append,
             fixed=fixed,
+            longest_pause=pause,
         )
 
     @property

@@ -26,7 +26,7 @@ async def test_viewers_do_not_notice(name: str, tmp_path: Path) -> None:
         took = await stage.live()
         assert stage.troubles(shells=name == "shells") == []
         assert took <= BACK_WITHIN, f"live again only after {took:.1f} s"
-        assert after.seen - before.seen > VIEWERS, "too few requests to say anything"
+        assert after.seen - before.seen > VIEWERS // 2, "too few requests to say anything"
         spared(before, after, good)
         if name in HARMLESS:
             assert not any(isinstance(event, BreakerChanged) for _, event in stage.events[began:])
