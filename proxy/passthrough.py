@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -18,6 +18,8 @@ from proxy.origin import Origin, OriginRequest, OriginResponse
 
 Splice = Callable[[web.BaseRequest, OriginResponse], Awaitable[web.StreamResponse]]
 """Takes over both connections after a 101, and returns when they are over."""
+
+_VERSIONS = {aiohttp.HttpVersion10: "1.0", aiohttp.HttpVersion11: "1.1"}
 
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 """`struct linger`: on, 0 seconds."""
@@ -52,11 +54,13 @@ class RelayedResponse(web.StreamResponse):
         return writer
 
     async def send(self, request: web.BaseRequest, body: bytes) -> None:
-        """Send the head and a complete body in one piece."""
+        """Send the head and a complete body in one piece, and be done."""
+        writer = self._begin(request)
         head = self._head(request)
-        if self._framing is Framing.CHUNKED:
-            body = _as_chunks(body)
-        await self._begin(request).write(head + body)
+        await writer.write(head + (_as_chunks(body) if self._framing is Framing.CHUNKED else body))
+        await writer.drain()
+        self._eof_sent = True
+        self._body_length = writer.output_size
 
     def cut(self, request: web.BaseRequest) -> None:
         """Break the client's connection, so that it cannot take what it has got for the whole."""
@@ -81,11 +85,9 @@ class RelayedResponse(web.StreamResponse):
         reason = self.reason.encode(errors="surrogateescape")
         lines = [b"HTTP/1.1 %d %b" % (self.status, reason)]
         lines += [name + b": " + value for name, value in self._fields]
-        if not any(name.lower() == b"date" for name, _ in self._fields):
-            lines.append(b"Date: " + rfc822_formatted_time().encode())  # RFC 9110 section 6.6.1
         if self._framing is Framing.CHUNKED:
             lines.append(b"Transfer-Encoding: chunked")
-        if self._framing is Framing.CLOSE or not request.keep_alive:
+        if not self._keep_alive:
             lines.append(b"Connection: close")
         elif request.version < aiohttp.HttpVersion11:
             lines.append(b"Connection: keep-alive")
@@ -135,29 +137,23 @@ class PassThrough:
                 repeatable = False
 
     def _request(self, request: web.BaseRequest, target: str, *, upgrade: bool) -> OriginRequest:
-        hop = Hop(
-            peer=request.remote,
-            scheme=request.scheme,
-            host=request.headers.get("Host"),
-            version=f"{request.version.major}.{request.version.minor}",
-        )
+        headers = request.headers
+        hop = Hop(request.remote, request.scheme, headers.get("Host"), _VERSIONS[request.version])
         fields = forwarded_headers(end_to_end(request.raw_headers), hop, self.trusted)
-        # The listener has answered it, and a server that ignores it would stall.
-        lines = [
-            name + b": " + value
-            for name, value in fields
-            if name.lower() != b"expect" or value.lower() != b"100-continue"
-        ]
+        if "Expect" in headers:
+            # The listener has answered it, and a server that ignores it would stall.
+            fields = [field for field in fields if not _expects_100(*field)]
+        lines = [f"{request.method} {target} HTTP/1.1".encode(errors="surrogateescape")]
+        lines += [name + b": " + value for name, value in fields]
         if hop.host is None:
             lines.append(b"Host: " + self.origin.authority.encode())
         if upgrade:
             lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
         body = request.content if request.body_exists else None
-        chunked = body is not None and "content-length" not in request.headers
+        chunked = body is not None and "Content-Length" not in headers
         if chunked:
             lines.append(b"Transfer-Encoding: chunked")
-        start = f"{request.method} {target} HTTP/1.1".encode(errors="surrogateescape")
-        sent = b"\r\n".join([start, *lines, b"", b""])
+        sent = b"\r\n".join([*lines, b"", b""])
         if body is not None and body.is_eof():
             whole = body.read_nowait()
             sent += _as_chunks(whole) if chunked else whole
@@ -170,43 +166,47 @@ async def _relay(request: web.BaseRequest, upstream: OriginResponse) -> web.Stre
     content = upstream.content
     if content.is_eof():
         await response.send(request, content.read_nowait())
-    else:
-        await response.prepare(request)
-        while True:
-            try:
-                part = await content.readany()
-            except aiohttp.ClientPayloadError:
-                response.cut(request)
-                return response
-            if not part:
-                break
-            await response.write(part)
+        return response
+    await response.prepare(request)
+    while True:
+        try:
+            part = await content.readany()
+        except aiohttp.ClientPayloadError:
+            response.cut(request)
+            return response
+        if not part:
+            break
+        await response.write(part)
     await response.write_eof()
     return response
 
 
 def _response_to(request: web.BaseRequest, message: RawResponseMessage) -> RelayedResponse:
-    codings = message.headers.getall("Transfer-Encoding", ())
-    if codings and ",".join(codings).lower() != "chunked":
+    headers = message.headers
+    if "Transfer-Encoding" in headers and not _only_chunked(headers.getall("Transfer-Encoding")):
         raise ActivityAway("malformed")
     fields = end_to_end(message.raw_headers)
+    if "Date" not in headers:
+        fields.append((b"Date", rfc822_formatted_time().encode()))  # RFC 9110 section 6.6.1
+    framing = Framing.LENGTH
     if message.code == 204:
         fields = [field for field in fields if field[0].lower() != b"content-length"]
-    framing = _framing(request, message.code, fields)
+    elif message.code != 304 and request.method != "HEAD" and "Content-Length" not in headers:
+        framing = Framing.CHUNKED if request.version >= aiohttp.HttpVersion11 else Framing.CLOSE
     return RelayedResponse(message.code, message.reason or "", fields, framing)
-
-
-def _framing(request: web.BaseRequest, status: int, fields: list[Field]) -> Framing:
-    if request.method == "HEAD" or status in (204, 304):
-        return Framing.LENGTH
-    if any(name.lower() == b"content-length" for name, _ in fields):
-        return Framing.LENGTH
-    return Framing.CHUNKED if request.version >= aiohttp.HttpVersion11 else Framing.CLOSE
 
 
 def _as_chunks(body: bytes) -> bytes:
     """Return a whole body in chunked coding (RFC 9112 section 7.1)."""
     return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+
+
+def _only_chunked(codings: Iterable[str]) -> bool:
+    return ",".join(codings).lower() == "chunked"
+
+
+def _expects_100(name: bytes, value: bytes) -> bool:
+    return name.lower() == b"expect" and value.lower() == b"100-continue"
 
 
 def _may_upgrade(request: web.BaseRequest) -> bool:
