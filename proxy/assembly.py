@@ -1,7 +1,8 @@
 """Puts the parts together: the only place that knows every stage and the order they come in.
 
 listener -> match -> pass through
-                  -> validate -> cache, coalescing -> ladder -> gateway | stale | kaltura | activity | canned
+                  -> validate, recognise -> sign in or out -> whom it is for -> cache, coalescing
+                  -> ladder -> gateway | stale | kaltura | activity | canned
 """
 
 import logging
@@ -40,11 +41,14 @@ from proxy.rate import Buckets, RateLimit, address_key
 from proxy.ready import Ready
 from proxy.request_id import RequestIds
 from proxy.server import HttpServer, origin_form, public_server
+from proxy.sessions import SessionStore
 from proxy.settings import Settings
 from proxy.store import Store
 from proxy.tokens import TokenKeeper
 from proxy.tunnel import Tunnels
 from proxy.upstream import open_gateway
+from proxy.user_tokens import UserTokens
+from proxy.viewers import open_viewers
 from proxy.workshop import Workshop
 
 
@@ -60,6 +64,8 @@ class Parts:
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     tokens: TokenKeeper | None = None
     kaltura: TokenKeeper | None = None
+    users: UserTokens | None = None
+    sessions: SessionStore | None = None
     store: Store | None = None
     purge: Callable[[], Awaitable[bool]] | None = None
 
@@ -87,6 +93,12 @@ def bounds_of(settings: Settings) -> Bounds:
     )
 
 
+def service_of(settings: Settings) -> Subject:
+    """Return the service itself, as it logs in at the gateway."""
+    login = settings.gateway.login
+    return Subject("service", login.discord_id, login.username, tuple(login.roles))
+
+
 async def assemble(
     configuration: Configuration,
     *,
@@ -105,8 +117,7 @@ async def assemble(
     head_limit = max(settings.limits.header, 65536)
     passing = await resources.enter_async_context(Origin(URL(settings.activity.url), head_limit=head_limit))
     session = await resources.enter_async_context(activity_session(response_header_limit=head_limit))
-    login = settings.gateway.login
-    subject = Subject("service", login.discord_id, login.username, tuple(login.roles))
+    subject = service_of(settings)
     sources: dict[SourceName, Source] = {
         "activity": Activity(
             settings.activity.url, session, settings.trusted_proxies, settings.gateway.timeout.total
@@ -121,6 +132,7 @@ async def assemble(
         gateway = await open_gateway(shop, subject)
         sources["gateway"] = gateway.source
         parts.dialects, parts.breakers, parts.tokens = gateway.dialects, gateway.breakers, gateway.tokens
+        parts.users = gateway.users
         metrics.watch_breakers(gateway.breakers)
     keeping = None
     if settings.mode == "auto":
@@ -133,6 +145,8 @@ async def assemble(
         sources["kaltura"], parts.kaltura = direct.source, direct.tokens
         parts.breakers = {**parts.breakers, direct.breaker.name: direct.breaker}
         metrics.watch_breakers({direct.breaker.name: direct.breaker})
+    viewers = await open_viewers(shop, subject, parts.users)
+    parts.sessions, answer = viewers.sessions, viewers.before(answer)
     for name, route in ((route.name, route) for route in shop.routes if route.call is not None):
         direct_fields = FIELDS[route.kaltura] if parts.kaltura and route.kaltura else ()
         metrics.expect_route(name, dict.fromkeys((*route.fields, *direct_fields)))
@@ -168,6 +182,7 @@ async def assemble(
         origin_form=origin_form,
         client_address=address,
         subject=subject,
+        recognise=viewers.recognise,
         total=settings.gateway.timeout.total,
         max_body=settings.limits.body,
         body_timeout=settings.limits.body_timeout,

@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     sandbox.add_argument("--activity-port", type=_port, default=3002, metavar="PORT")
     sandbox.add_argument("--gateway-port", type=_port, default=3000, metavar="PORT")
     sandbox.add_argument("--kaltura-port", type=_port, default=3003, metavar="PORT")
+    sandbox.add_argument("--discord-port", type=_port, default=3004, metavar="PORT")
     sandbox.add_argument("--token-life", type=float, default=3600.0, metavar="SECONDS")
     health = add("health", _health, "ask a running sidecar whether it is alive (for container health checks)")
     with_configuration(health)
@@ -178,6 +179,7 @@ def _sandbox(options: argparse.Namespace) -> int:
             activity_port=options.activity_port,
             gateway_port=options.gateway_port,
             kaltura_port=options.kaltura_port,
+            discord_port=options.discord_port,
             token_life=options.token_life,
         )
     )

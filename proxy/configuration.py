@@ -113,14 +113,19 @@ def _same(one: Path, other: Path) -> bool:
 
 def _loops(settings: Settings, top: Table) -> Iterable[Problem]:
     """A sidecar that asks itself answers each request with another one."""
-    upstreams = [("activity", settings.activity.url), ("gateway", settings.gateway.url)]
+    upstreams = [
+        ("activity", "url", settings.activity.url),
+        ("gateway", "url", settings.gateway.url),
+        ("identity", "discord_url", settings.identity.discord_url),
+    ]
     if settings.kaltura.enabled:
-        upstreams.append(("kaltura", settings.kaltura.url))
-    for section, url in upstreams:
+        upstreams.append(("kaltura", "url", settings.kaltura.url))
+    for section, key, url in upstreams:
         for name, address in (("listen", settings.listen), ("admin", settings.admin)):
             if address.leads_here(url):
-                mark = written_at(top, (section, "url"))[1]
-                yield Problem(mark, f"{section}.url: is the address of {name}; the sidecar would call itself")
+                mark = written_at(top, (section, key))[1]
+                text = f"is the address of {name}; the sidecar would call itself"
+                yield Problem(mark, f"{section}.{key}: {text}")
 
 
 def _kaltura(settings: Settings, tables: Iterable[RouteTable], top: Table, own: str) -> Iterable[Problem]:
@@ -156,6 +161,10 @@ def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
         mark = written_at(top, ("gateway", "breaker", "slow_call"))[1]
         yield Problem(mark, "gateway.breaker.slow_call: is over timeout.attempt, so no call is ever slow")
 
+    if settings.identity.key.get_secret_value() and settings.cache.url.startswith("memory:"):
+        mark = written_at(top, ("identity", "key"))[1]
+        yield Problem(mark, "identity.key: has no use where sessions are in memory, not in a Redis")
+
 
 def _production(
     settings: Settings, tables: Mapping[str, Mapping[str, Route]], top: Table
@@ -166,12 +175,12 @@ def _production(
     if settings.mode == "offline":
         mark = written_at(top, ("mode",))[1]
         yield Problem(mark, "mode: offline in production, so that every answer is canned")
-    yield from _unencrypted(
-        "gateway", settings.gateway.url, "tokens leave this machine unencrypted; https keeps them secret", top
-    )
+    tokens = "tokens leave this machine unencrypted; https keeps them secret"
+    yield from _unencrypted(("gateway", "url"), settings.gateway.url, tokens, top)
+    yield from _unencrypted(("identity", "discord_url"), settings.identity.discord_url, tokens, top)
     if settings.kaltura.enabled:
         yield from _unencrypted(
-            "kaltura",
+            ("kaltura", "url"),
             settings.kaltura.url,
             "the admin secret leaves this machine unencrypted; https keeps it secret",
             top,
@@ -184,10 +193,9 @@ def _production(
             yield Problem(mark, f"{dotted(('routes', name, 'fallback'))}: {text}")
 
 
-def _unencrypted(section: str, url: str, what: str, top: Table) -> Iterable[Problem]:
+def _unencrypted(path: tuple[str, str], url: str, what: str, top: Table) -> Iterable[Problem]:
     if url.startswith("http://") and not is_loopback(url_host(url)):
-        mark = written_at(top, (section, "url"))[1]
-        yield Problem(mark, f"{section}.url: {what}")
+        yield Problem(written_at(top, path)[1], f"{dotted(path)}: {what}")
 
 
 def _mocks_credential(route: Route) -> bool:

@@ -19,11 +19,12 @@ async def demonstrate(
     listen: str | None = None,
     admin: str | None = None,
 ) -> int:
-    """Run all three until told to stop, and return the exit status. Raises `ConfigurationError`."""
+    """Run all of them until told to stop, and return the exit status. Raises `ConfigurationError`."""
     async with Sandbox(manner=manner) as sandbox:
         surroundings = {
             "ACTIVITY_URL": sandbox.activity_url,
             "API_GATEWAY_URL": sandbox.gateway_url,
+            "DISCORD_API_URL": sandbox.discord_url,
             "KALTURA_PARTNER_ID": PARTNER_ID,
         }
         configuration = load(

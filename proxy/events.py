@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from proxy.api_error import ApiErrorCode
 from proxy.call import Failure
 
 BreakerState = Literal["closed", "open", "half_open", "forced_open"]
@@ -36,8 +37,8 @@ class RequestEnded(NamedTuple):  # which is made in a third of the time that a f
     """The last byte of an answer was sent, or the client left (`status` 499).
 
     `route` is a route's name, `pass`, or `none` for what was refused before. `source` is the source's name,
-    `error` for an error of our own, or `activity` for what passed through. `seconds` is from the request's
-    arrival to the answer's end.
+    `error` for an error of our own, `none` for what needs none, or `activity` for what passed through.
+    `seconds` is from the request's arrival to the answer's end.
     """
 
     listener: Literal["public", "admin"]
@@ -140,9 +141,17 @@ class CacheLooked:
 
 @dataclass(frozen=True, slots=True)
 class StoreTroubled:
-    """The cache's storage failed; requests went on without it."""
+    """A storage failed; requests went on without it."""
 
     trouble: str
+    kept: Literal["answers", "sessions"] = "answers"
+
+
+@dataclass(frozen=True, slots=True)
+class SignInFailed:
+    """A viewer got Discord's tokens and no gateway token; `code` is what they are told."""
+
+    code: ApiErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +231,7 @@ Event = (
     | BreakerRejected
     | CacheLooked
     | StoreTroubled
+    | SignInFailed
     | SnapshotIgnored
     | TokenRequested
     | TokenAcquired

@@ -4,18 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
-from proxy.assembly import policy_of
+from proxy.assembly import policy_of, service_of
 from proxy.caching import Keys
 from proxy.call import Value
 from proxy.clock import SystemClock
 from proxy.configuration import Configuration
+from proxy.gateway import subject_values
+from proxy.identity import CLAIM, claimed
 from proxy.inputs import InvalidInput, called_with, query_values, read_inputs
 from proxy.kaltura_calls import InvalidValue, question
 from proxy.keeping import key_scope
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
 from proxy.route import KalturaCall, Route
 from proxy.server import origin_form
-from proxy.settings import KalturaSettings
+from proxy.settings import KalturaSettings, Settings
 
 MASK = "****"
 
@@ -54,8 +56,12 @@ def _explained(configuration: Configuration, method: str, given: str, body: str)
         yield f"route      {name}: {route.match}"
         having = [name for name, _ in variants] if alike else [dialect]
         yield f"dialect    {' and '.join(having)}{_only(tables, variants)}"
+        if route.sign == "out":
+            yield "answers    204 by itself: forgets the session of the cookie and of the bearer token"
+            return
         try:
             values = read_inputs(route.inputs, parameters, query_values(query), _object(body))
+            values = _verified(configuration, values)
             called = called_with(route.inputs, values)
             call = "" if route.call is None else route.call.render(called)
         except (InvalidInput, ValueError) as error:
@@ -74,21 +80,38 @@ def _only(tables: Mapping[str, object], variants: Sequence[tuple[str, Route]]) -
     return f" (auto takes it from there; not in {' and '.join(lacking)})" if lacking else ""
 
 
+def _verified(configuration: Configuration, values: dict[str, Value]) -> dict[str, Value]:
+    """Return the values as they count for a caller who is not signed in."""
+    settings = configuration.settings
+    if CLAIM not in values:
+        return values
+    believed = settings.environment == "development"
+    return {**values, CLAIM: claimed(values[CLAIM], service_of(settings), believed=believed)}
+
+
+def _viewer(settings: Settings, route: Route) -> Iterator[str]:
+    """Tell whose call it is, and what becomes of who is not known."""
+    if route.sign == "in":
+        who, token = f"{settings.identity.discord_url}/users/@me", f"{settings.gateway.url}/auth/token"
+        yield f"signs in   GET {who}, then POST {token}"
+    elif route.as_ == "user":
+        others = "401 login_required" if settings.identity.required else "as the service"
+        yield f"viewer     by cookie or bearer token; others: {others}"
+
+
 def _lines(
     configuration: Configuration, route: Route, called: Mapping[str, Value], call: str
 ) -> Iterator[str]:
     settings = configuration.settings
+    yield from _viewer(settings, route)
     if route.call is not None:
         yield f"call       {route.call.method} {settings.gateway.url}{call}"
         yield f"headers    Accept: application/json; Authorization: Bearer {MASK} ({route.as_}); X-Request-Id"
         if route.send is not None:
-            login = settings.gateway.login
             scope = {
                 "now": SystemClock().time(),
                 "partnerId": settings.kaltura.partner_id,
-                "subject.discordId": login.discord_id,
-                "subject.username": login.username,
-                "subject.roles": login.roles,
+                **subject_values(service_of(settings)),
             }
             yield f"body       {orjson.dumps(route.send.render({**scope, **called})).decode()}"
         yield f"repeated   {'yes' if route.repeatable else 'only if the connection was never made'}"

@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from multidict import MultiMapping
 
+from proxy.credentials import without_session
+
 Field = tuple[bytes, bytes]
 Network = IPv4Network | IPv6Network
 
@@ -81,14 +83,15 @@ def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Netwo
 
     What a trusted peer says of those before it is kept, and its own address appended. From any other peer
     every `X-Forwarded-*`, `Forwarded` and `X-Real-IP` is dropped, since a client can write there what it
-    likes; `_` counts as `-`, as it does for many a server. `Activity-Proxy-*` is this proxy's own to say.
+    likes; `_` counts as `-`, as it does for many a server. `Activity-Proxy-*` is this proxy's own to say. The
+    sidecar's own cookie stays here.
     """
     believed = is_trusted(hop.peer, trusted)
     kept: list[Field] = []
     chain: list[bytes] = []
     via: list[bytes] = []
     said: set[bytes] = set()
-    for name, value in fields:
+    for name, value in without_session(fields):
         folded = name.lower()
         if folded == b"via":
             via.append(value)

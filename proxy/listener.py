@@ -6,7 +6,7 @@ target -> match -> pass through | read the body -> validate -> ladder -> reply
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -17,7 +17,7 @@ from proxy.call import Answer, Call, ClientRequest, Failure, FailureKind, Proble
 from proxy.clock import Clock
 from proxy.errors import ActivityAway, MalformedBody, error_body
 from proxy.events import Crashed, Limited, LimitName, Observe, RequestEnded, RequestStarted, SourceFailedEvent
-from proxy.headers import VIA, Hop
+from proxy.headers import VIA, Field, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
 from proxy.provenance import matches
@@ -65,7 +65,8 @@ class _Account:
 class Listener:
     """Handles every public request.
 
-    `routes` finds the name of a route, `route` gives the route in force for it. `total` is the time in
+    `routes` finds the name of a route, `route` gives the route in force for it. `subject` is the service,
+    `recognise` tells by header fields who calls a route that is called as a user. `total` is the time in
     seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send, and
     `body_timeout` the seconds that it may take for that. `fields` are those of an answer for a request id;
     `learn` is shown what each raw target was answered. `admit` gives the fields of a 429 for a client
@@ -79,6 +80,7 @@ class Listener:
     origin_form: Callable[[str, str], str | None]
     client_address: Callable[[web.BaseRequest], str]
     subject: Subject
+    recognise: Callable[[Sequence[Field]], Awaitable[Subject]]
     total: float
     max_body: int
     body_timeout: float
@@ -198,7 +200,8 @@ class Listener:
         return Call(
             route=route,
             values=values,
-            subject=self.subject,
+            # What is called as the service is anybody's: to find out who asks would be for nothing.
+            subject=self.subject if route.as_ == "service" else await self.recognise(request.raw_headers),
             request=ClientRequest(request.method, target, _hop(request), request.raw_headers, body),
             request_id=request_id,
             deadline=self.clock.monotonic() + self.total,
@@ -234,7 +237,7 @@ class Listener:
 
     def _reply(self, answer: Answer, account: _Account) -> web.StreamResponse:
         account.status, account.failures = answer.status, answer.failures
-        account.source = answer.source or "error"
+        account.source = answer.source or ("none" if answer.status < 400 else "error")
         problem, body = answer.problem, answer.body
         if problem is not None:
             body = error_body(problem.error, problem.message, problem.code, account.request_id)

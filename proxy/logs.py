@@ -28,6 +28,7 @@ from proxy.events import (
     RequestStarted,
     RetryScheduled,
     RetrySuppressed,
+    SignInFailed,
     SnapshotIgnored,
     SourceFailedEvent,
     StoreTroubled,
@@ -178,9 +179,9 @@ def _trouble(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for eac
             level = logging.WARNING if to_state in {"open", "forced_open"} else logging.INFO
             fields = {"breaker": breaker, "from": from_state, "to": to_state}
             return _Line(level, "breaker changed", fields)
-        case StoreTroubled(trouble):
-            fields = {"trouble": trouble}
-            return _Line(logging.WARNING, "the cache's storage fails", fields, ("store", trouble))
+        case StoreTroubled(trouble, kept):
+            fields = {"trouble": trouble, "kept": kept}
+            return _Line(logging.WARNING, "the cache's storage fails", fields, ("store", kept, trouble))
         case SnapshotIgnored(reason):
             return _Line(logging.WARNING, "no snapshot of the cache", {"reason": reason})
         case Limited(over):
@@ -191,7 +192,7 @@ def _trouble(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for eac
     return None
 
 
-def _news(event: Event) -> _Line | None:
+def _news(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each event)
     fields: Fields
     match event:
         case TokenAcquired(subject, expires_at):
@@ -200,6 +201,8 @@ def _news(event: Event) -> _Line | None:
             # Users come and go all the time.
             level = logging.INFO if subject == "service" else logging.DEBUG
             return _Line(level, "token acquired", fields)
+        case SignInFailed(code):
+            return _Line(logging.WARNING, "no api_token for a viewer", {"code": code}, ("sign in", code))
         case DialectChosen(route, dialect, why):
             fields = {"route": route, "dialect": dialect, "why": why}
             return _Line(logging.INFO, "dialect chosen", fields)

@@ -30,7 +30,9 @@ def provenance(answer: Answer, request_id: str) -> CIMultiDict[str]:
     What stands in for the real answer, and every error, must not be kept by anyone: `no-store`, whatever
     the source itself says.
     """
-    headers: CIMultiDict[str] = CIMultiDict({hdrs.CONTENT_TYPE: answer.content_type})
+    headers: CIMultiDict[str] = CIMultiDict()
+    if answer.status != 204:
+        headers[hdrs.CONTENT_TYPE] = answer.content_type
     if answer.source is not None:
         headers["Activity-Proxy-Source"] = answer.source
         headers["Cache-Status"] = f"{SERVICE}; {answer.cache}"

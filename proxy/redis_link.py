@@ -123,9 +123,9 @@ class RedisLink:
         """Whether somebody has waited for that operation in vain."""
         return task in self._late
 
-    async def wait(self, task: "asyncio.Task[T]") -> T | None:
-        """Return what an operation returns, None when it fails or takes too long."""
-        await asyncio.wait({task}, timeout=self._patience)
+    async def wait(self, task: "asyncio.Task[T]", patience: float | None = None) -> T | None:
+        """Return what an operation returns, None when it fails or takes too long (`patience`, in seconds)."""
+        await asyncio.wait({task}, timeout=self._patience if patience is None else patience)
         for _ in range(_TURNS):
             if task.done():
                 return result_of(task)

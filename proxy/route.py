@@ -88,6 +88,11 @@ class Route(BaseModel):
     as_: Literal["service", "user"] = Field(
         "service", alias="as", description="Whose token goes with the call."
     )
+    sign: Literal["in", "out"] | None = Field(
+        None,
+        description="in: who gets this answer is signed in by the access_token in it. out: ends a viewer's "
+        "session, and the sidecar itself answers 204.",
+    )
     reply: Reply | None = Field(
         None, description="JMESPath over the gateway's answer that gives the client's."
     )
@@ -161,7 +166,7 @@ class Route(BaseModel):
 
     def _sources(self) -> list[tuple[tuple[str | int, ...], str]]:
         problems: list[tuple[tuple[str | int, ...], str]] = []
-        if self.call is None and not self.fallback:
+        if self.call is None and not self.fallback and self.sign != "out":
             problems.append((("match",), "nothing can answer: give a call or a fallback"))
         if self.call is not None and self.reply is None:
             problems.append((("call",), "a call wants a reply mapping"))
@@ -184,7 +189,21 @@ class Route(BaseModel):
                 problems.append((("fallback", index), "the route asks nothing of Kaltura (kaltura)"))
             if source in self.fallback[:index]:
                 problems.append((("fallback", index), f"{source} is named twice"))
-        return [*problems, *self._kaltura()]
+        return [*problems, *self._signing(), *self._kaltura()]
+
+    def _signing(self) -> list[tuple[tuple[str | int, ...], str]]:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        if self.sign is not None and self.call is not None:
+            problems.append((("sign",), "a route that signs viewers in or out has no call"))
+        if self.sign == "in" and self.fallback and "activity" not in self.fallback:
+            problems.append((("fallback",), "only the Activity server's answer signs a viewer in"))
+        if self.sign == "out":
+            problems += [
+                ((key,), "has no meaning where the sidecar itself answers")
+                for key in ("fallback", "canned")
+                if getattr(self, key)
+            ]
+        return problems
 
     def _kaltura(self) -> list[tuple[tuple[str | int, ...], str]]:
         problems: list[tuple[tuple[str | int, ...], str]] = [

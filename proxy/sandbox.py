@@ -11,6 +11,7 @@ from typing import Self
 from proxy.clock import Clock, SystemClock
 from proxy.sandbox_activity import Activity
 from proxy.sandbox_control import control
+from proxy.sandbox_discord import Discord
 from proxy.sandbox_gateway import Gateway
 from proxy.sandbox_kaltura import Kaltura
 from proxy.sandbox_port import LOOPBACK, Port
@@ -19,12 +20,14 @@ from proxy.sandbox_releases import GatewayManner
 ACTIVITY_PORT = 3002
 GATEWAY_PORT = 3000
 KALTURA_PORT = 3003
+DISCORD_PORT = 3004
 TOKEN_LIFE = 3600.0  # seconds; the gateway's own default
 
 _WELCOME = """\
 sandbox Activity server  {activity}
 sandbox API Gateway      {gateway}  (manner: {manner})
 sandbox Kaltura          {kaltura}  (partner {partner}, admin secret {secret})
+sandbox Discord          {discord}
 
 Faults, for example:
   curl -X PUT {activity}/sandbox/faults -d '{{"routes": {{"latency": 5}}}}'
@@ -33,11 +36,12 @@ Faults, for example:
   curl -X PUT {activity}/sandbox/faults -d '{{"offline": true}}'
   curl -X PUT {activity}/sandbox/faults -d '{{}}'
   curl -X POST {activity}/sandbox/revoke
-  curl -X PUT {activity}/sandbox/kaltura/faults -d '{{"offline": true}}'"""
+  curl -X PUT {activity}/sandbox/kaltura/faults -d '{{"offline": true}}'
+  curl -X PUT {activity}/sandbox/discord/faults -d '{{"all": {{"status": 503}}}}'"""
 
 
 class Sandbox:
-    """The three stand-ins, up from entering to leaving.
+    """The stand-ins, up from entering to leaving.
 
     `host` is the address to listen at, in numbers. Port 0 is any free one. `token_life` and
     `event_interval` are in seconds. What is random comes from `seed`.
@@ -51,6 +55,7 @@ class Sandbox:
         activity_port: int = 0,
         gateway_port: int = 0,
         kaltura_port: int = 0,
+        discord_port: int = 0,
         token_life: float = TOKEN_LIFE,
         event_interval: float = 1.0,
         clock: Clock | None = None,
@@ -60,11 +65,12 @@ class Sandbox:
         random = Random(seed)  # nosec B311 # noqa: S311  (makes up sample data)
         self.gateway = Gateway(manner, clock, random, token_life=token_life, port=Port(gateway_port, host))
         self.kaltura = Kaltura(clock, random, Port(kaltura_port, host))
+        self.discord = Discord(clock, random, Port(discord_port, host))
         self.activity = Activity(
             clock,
-            random,
-            control(self.gateway, self.kaltura),
+            control(self.gateway, self.kaltura, self.discord),
             port=Port(activity_port, host),
+            exchange=self.discord.exchange,
             event_interval=event_interval,
         )
 
@@ -78,12 +84,19 @@ class Sandbox:
         """The Activity server's address, without a slash at its end."""
         return self.activity.url
 
+    @property
+    def discord_url(self) -> str:
+        """The base address of Discord's API; it ends in `/api`."""
+        return self.discord.url
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as started:
             await self.gateway.online()
             started.push_async_callback(self.gateway.close)
             await self.kaltura.online()
             started.push_async_callback(self.kaltura.close)
+            await self.discord.online()
+            started.push_async_callback(self.discord.close)
             await self.activity.online()
             started.pop_all()
         return self
@@ -95,6 +108,7 @@ class Sandbox:
         traceback: TracebackType | None,
     ) -> None:
         await self.activity.close()
+        await self.discord.close()
         await self.kaltura.close()
         await self.gateway.close()
 
@@ -107,6 +121,7 @@ async def run_sandbox(
     activity_port: int = ACTIVITY_PORT,
     gateway_port: int = GATEWAY_PORT,
     kaltura_port: int = KALTURA_PORT,
+    discord_port: int = DISCORD_PORT,
     token_life: float = TOKEN_LIFE,
 ) -> int:
     """Run the stand-ins until SIGTERM or SIGINT, and return the exit status.
@@ -121,6 +136,7 @@ async def run_sandbox(
         activity_port=activity_port,
         gateway_port=gateway_port,
         kaltura_port=kaltura_port,
+        discord_port=discord_port,
         token_life=token_life,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,6 +149,7 @@ async def run_sandbox(
                     gateway=sandbox.gateway_url,
                     manner=manner,
                     kaltura=sandbox.kaltura.url,
+                    discord=sandbox.discord_url,
                     partner=sandbox.kaltura.partner_id,
                     secret=sandbox.kaltura.secret,
                 )

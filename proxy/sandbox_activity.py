@@ -4,9 +4,8 @@ Beside the calls of the contract it has what passes through the sidecar in pract
 WebSocket and a stream of events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random
 
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from aiohttp.typedefs import Handler
@@ -37,21 +36,21 @@ _PAGE_POLICY = (
 class Activity:
     """The stand-in: its port and its routes.
 
-    `control` are more routes that it carries. `event_interval` is the time between two events of
-    `/events`, in seconds.
+    `control` are more routes that it carries. `exchange` gives Discord's access token for a code.
+    `event_interval` is the time between two events of `/events`, in seconds.
     """
 
     def __init__(
         self,
         clock: Clock,
-        random: Random,
         control: Sequence[web.AbstractRouteDef],
         *,
         port: Port,
+        exchange: Callable[[str], str],
         event_interval: float = 1.0,
     ) -> None:
         self._clock = clock
-        self._random = random
+        self._exchange = exchange
         self._control = control
         self._port = port
         self._event_interval = event_interval
@@ -112,7 +111,7 @@ class Activity:
             return answer({"error": "Internal server error", "message": wording}, 500)
         return answer(
             {
-                "access_token": f"sandbox_{self._random.getrandbits(96):024x}",
+                "access_token": self._exchange(str(code)),
                 "token_type": "Bearer",  # nosec B105 # (a kind of token)
                 "expires_in": _TOKEN_LIFE,
                 "scope": "identify guilds",

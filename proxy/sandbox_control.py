@@ -41,18 +41,19 @@ class Upstream(Protocol):
         """Make void every credential that was given."""
 
 
-def control(gateway: Gateway, kaltura: Upstream) -> Sequence[web.AbstractRouteDef]:
-    """Return the routes that steer the gateway, below `/sandbox`, and Kaltura, below `/sandbox/kaltura`.
+def control(gateway: Gateway, kaltura: Upstream, discord: Upstream) -> Sequence[web.AbstractRouteDef]:
+    """Return the routes that steer the gateway, below `/sandbox`, and the others, below a name of theirs.
 
     `GET`, `PUT /sandbox/faults`: the faults in place, and whether the gateway is `offline`; what a
     `PUT` does not name is as it should be. `GET`, `PUT /sandbox/manner`: the release imitated.
     `POST /sandbox/revoke`: voids every token. `GET /sandbox/calls`: requests received, by route.
-    Kaltura has no manner.
+    The same but the manner is below `/sandbox/kaltura` and `/sandbox/discord`.
     """
     manners = _Manners(gateway)
     return [
         *_switches("/sandbox", gateway),
         *_switches("/sandbox/kaltura", kaltura),
+        *_switches("/sandbox/discord", discord),
         web.get("/sandbox/manner", manners.manner),
         web.put("/sandbox/manner", manners.set_manner),
     ]

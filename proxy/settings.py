@@ -26,6 +26,7 @@ from proxy.units import Duration, Frequency, HostPort, HttpUrl, Listen, Network,
 Mode = Literal["auto", "live", "offline"]
 Environment = Literal["development", "production"]
 
+SHORTEST_KEY = 32
 _TOKEN = re.compile(r"[\x21-\x7e]*")
 
 
@@ -65,12 +66,19 @@ def _cache_url(value: object) -> str:
     return str(value)
 
 
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if 0 < len(secret.get_secret_value()) < SHORTEST_KEY:
+        raise Refused(f"must have {SHORTEST_KEY} characters or more, as from `openssl rand -base64 32`")
+    return secret
+
+
 Flag = Annotated[bool, PlainValidator(_flag), WithJsonSchema({"type": "boolean"})]
 CacheUrl = Annotated[str, PlainValidator(_cache_url), WithJsonSchema({"type": "string"})]
 Span = Annotated[Duration, AfterValidator(_positive)]
 Rate = Annotated[Share, AfterValidator(_positive)]
 Amount = Annotated[Size, AfterValidator(_positive)]
 Token = Annotated[SecretStr, AfterValidator(_header_safe)]
+Key = Annotated[SecretStr, AfterValidator(_long_enough)]
 PartnerId = Annotated[str, PlainValidator(_partner_id), WithJsonSchema({"type": ["string", "integer"]})]
 
 
@@ -198,6 +206,27 @@ class GatewaySettings(Section):
         return self
 
 
+class IdentitySettings(Section):
+    """Who a viewer is."""
+
+    discord_url: HttpUrl = Field(
+        default="https://discord.com/api",
+        description="Base URL of Discord's API, which says who has a token.",
+    )
+    required: bool = Field(
+        default=False,
+        description="Whether callers who are not signed in are turned away (401) where a call is a user's.",
+    )
+    ttl: Span = Field(default=12 * 3600.0, description="How long a viewer stays signed in.")
+    roles: tuple[str, ...] = Field(
+        default=(), description="The Discord roles that viewers are logged in with."
+    )
+    key: Key = Field(
+        default=SecretStr(""),
+        description="Secret text that sessions in Redis are encrypted with, the same for all sidecars.",
+    )
+
+
 class KalturaSettings(Section):
     """Kaltura itself: asked where the gateway fails, if at all."""
 
@@ -276,6 +305,7 @@ class Settings(Section):
     )
     activity: ActivitySettings = Field(default=ActivitySettings(), description="The Activity server.")
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="The API Gateway.")
+    identity: IdentitySettings = Field(default=IdentitySettings(), description="Who a viewer is.")
     kaltura: KalturaSettings = Field(default=KalturaSettings(), description="Kaltura itself.")
     cache: CacheSettings = Field(default=CacheSettings(), description="Where answers are kept.")
     trusted_proxies: tuple[Network, ...] = Field(
@@ -291,6 +321,9 @@ class Settings(Section):
         if self.cache.snapshot and not self.cache.url.startswith("memory:"):
             snapshot, url = ("cache", "snapshot"), ("cache", "url")
             raise Misfits([Misfit(snapshot, "a Redis outlives a restart by itself", (url,))])
+        if not self.cache.url.startswith("memory:") and not self.identity.key.get_secret_value():
+            key, url = ("identity", "key"), ("cache", "url")
+            raise Misfits([Misfit(key, "sessions in a Redis want a key to encrypt them with", (url,))])
         if self.admin.overlaps(self.listen):
             raise Misfits([Misfit(("admin",), "listen and admin are the same address", (("listen",),))])
         return self

@@ -179,6 +179,11 @@ class Sidecar:
             "kaltura": None
             if parts.kaltura is None
             else {"url": settings.kaltura.url, "session": asdict(parts.kaltura.status)},
+            "identity": {
+                "required": settings.identity.required,
+                "users": None if parts.users is None else len(parts.users),
+                "sessions": None if parts.sessions is None else {"size": parts.sessions.size()},
+            },
             "breakers": {
                 name: {
                     "state": breaker.state,

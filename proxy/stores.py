@@ -1,9 +1,11 @@
-"""Opens the storage that the configuration names."""
+"""Opens the storage that the configuration names, for answers and for sessions."""
 
 from proxy.clock import Clock
+from proxy.memory_sessions import MemorySessions
 from proxy.memory_store import LARGEST_PART, MemoryStore
+from proxy.sessions import SessionStore
 from proxy.store import OnTrouble, Store
-from proxy.store_url import parse_store_url
+from proxy.store_url import RedisAddress, parse_store_url
 from proxy.units import Refused
 
 
@@ -28,7 +30,27 @@ def open_store(url: str, max_size: int, clock: Clock, on_trouble: OnTrouble) -> 
     try:
         from proxy.redis_store import RedisStore  # noqa: PLC0415  (an optional extra)
     except ImportError:
-        raise Refused(
-            "needs the extra for Redis: pip install 'activity-proxy[redis]'", str(address)
-        ) from None
+        raise _no_extra(address) from None
     return RedisStore(address, max_size // LARGEST_PART, clock, on_trouble)
+
+
+def open_sessions(url: str, key: str, clock: Clock, on_trouble: OnTrouble) -> SessionStore:
+    """Return the store of sessions at the same place, in a Redis encrypted with `key`.
+
+    Raises:
+        Refused: As for `open_store`.
+    """
+    address = parse_store_url(url)
+    if address is None:
+        return MemorySessions(clock)
+    try:
+        from proxy.redis_link import PATIENCE, RedisLink  # noqa: PLC0415  (an optional extra)
+        from proxy.redis_sessions import NAMESPACE, RedisSessions  # noqa: PLC0415
+        from proxy.seal import Seal  # noqa: PLC0415
+    except ImportError:
+        raise _no_extra(address) from None
+    return RedisSessions(RedisLink(address, NAMESPACE, clock, on_trouble, PATIENCE), Seal(key))
+
+
+def _no_extra(address: RedisAddress) -> Refused:
+    return Refused("needs the extra for Redis: pip install 'activity-proxy[redis]'", str(address))

@@ -178,7 +178,7 @@ def _parts(route: Route) -> Iterable[tuple[str | None, str]]:
 
 
 def _tell_differences(tables: list[RouteTable], tell: Tell) -> None:
-    """What `auto` cannot choose between: a client's call and its canned answer are the same in both."""
+    """What `auto` cannot choose between: a client's call, its canned answer and whose it is."""
     first, *rest = tables
     for table in tables:
         for name in ASKED:
@@ -187,7 +187,11 @@ def _tell_differences(tables: list[RouteTable], tell: Tell) -> None:
     for table in rest:
         for name in table.routes.keys() & first.routes.keys():
             one, other = first.routes[name], table.routes[name]
-            for key, differs in (("match", one.match != other.match), ("canned", one.canned != other.canned)):
+            for key, differs in (
+                ("match", one.match != other.match),
+                ("canned", one.canned != other.canned),
+                ("as", one.as_ != other.as_),
+            ):
                 if differs:
                     text = f"routes.{name}.{key}: is not as in {first.name}; auto wants the same in both"
                     tell(Problem(table.mark(name, key), text))

@@ -103,6 +103,11 @@ class Bench:
         return self.events.of(Crashed)
 
 
+async def nobody(_: object) -> Subject:
+    """Recognise no caller."""
+    return SUBJECT
+
+
 @asynccontextmanager
 async def listening(
     answer: Source | None = None,
@@ -121,6 +126,7 @@ async def listening(
         origin_form=origin_form,
         client_address=lambda request: request.remote or "",
         subject=SUBJECT,
+        recognise=nobody,
         total=8.0,
         max_body=1000,
         body_timeout=8.0,

@@ -40,12 +40,17 @@ class Reply:
 
 
 def configured(
-    folder: Path, text: str = "", *, activity: str = NOWHERE, gateway: str = f"{NOWHERE}/api"
+    folder: Path,
+    text: str = "",
+    *,
+    activity: str = NOWHERE,
+    gateway: str = f"{NOWHERE}/api",
+    discord: str = f"{NOWHERE}/api",
 ) -> Configuration:
     """Load a configuration of that text, with any free port for both listeners."""
     path = folder / "proxy.yaml"
     path.write_text(text)
-    surroundings = {"ACTIVITY_URL": activity, "API_GATEWAY_URL": gateway}
+    surroundings = {"ACTIVITY_URL": activity, "API_GATEWAY_URL": gateway, "DISCORD_API_URL": discord}
     return load(path, surroundings, listen="127.0.0.1:0", admin="127.0.0.1:0")
 
 
@@ -79,6 +84,12 @@ async def watching(
 ) -> AsyncIterator[tuple[Sandbox, Sidecar, Viewer]]:
     """Run a sandbox with a sidecar in front."""
     async with Sandbox(manner=manner) as sandbox:
-        configuration = configured(folder, text, activity=sandbox.activity_url, gateway=sandbox.gateway_url)
+        configuration = configured(
+            folder,
+            text,
+            activity=sandbox.activity_url,
+            gateway=sandbox.gateway_url,
+            discord=sandbox.discord_url,
+        )
         async with watched(configuration) as (sidecar, viewer):
             yield sandbox, sidecar, viewer

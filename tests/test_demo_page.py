@@ -41,7 +41,11 @@ async def demo_url(sandbox: Sandbox) -> AsyncIterator[str]:
     """The page's address at a sidecar in front of the sandbox."""
     configuration = load(
         carried_directory() / "proxy.yaml",
-        {"ACTIVITY_URL": sandbox.activity_url, "API_GATEWAY_URL": sandbox.gateway_url},
+        {
+            "ACTIVITY_URL": sandbox.activity_url,
+            "API_GATEWAY_URL": sandbox.gateway_url,
+            "DISCORD_API_URL": sandbox.discord_url,
+        },
         listen="127.0.0.1:0",
         admin="127.0.0.1:0",
     )

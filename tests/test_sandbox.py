@@ -74,7 +74,9 @@ async def test_it_runs_until_it_is_told_to_stop(number: signal.Signals) -> None:
     """It says where the two listen and how to set a fault, and a signal ends it with 0."""
     said: list[str] = []
     running = asyncio.create_task(
-        run_sandbox(said.append, manner="older", activity_port=0, gateway_port=0, kaltura_port=0)
+        run_sandbox(
+            said.append, manner="older", activity_port=0, gateway_port=0, kaltura_port=0, discord_port=0
+        )
     )
     await until(lambda: said)
     activity, gateway = [word for word in said[0].split() if word.startswith("http://")][:2]
@@ -92,5 +94,10 @@ async def test_a_taken_port_is_said_and_ends_with_one() -> None:
     said: list[str] = []
     async with Sandbox() as other:
         taken = int(other.activity_url.rsplit(":", 1)[1])
-        assert await run_sandbox(said.append, activity_port=taken, gateway_port=0, kaltura_port=0) == 1
+        assert (
+            await run_sandbox(
+                said.append, activity_port=taken, gateway_port=0, kaltura_port=0, discord_port=0
+            )
+            == 1
+        )
     assert said == [f"activity-proxy: the sandbox cannot listen: 127.0.0.1:{taken}: Address already in use"]
