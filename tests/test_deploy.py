@@ -51,12 +51,14 @@ def _parsed(words: list[str]) -> Namespace:
     return _parser().parse_args(words)
 
 
-def _settings(text: str, folder: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """Load a configuration as it would be read in its container, with empty secrets."""
+def _settings(
+    text: str, folder: Path, environ: Mapping[str, str] | None = None, secret_text: str = ""
+) -> Settings:
+    """Load a configuration as it would be read in its container, with that text in its secret files."""
     for name in SECRETS.findall(text):
         secret = folder / name.removeprefix("/")
         secret.parent.mkdir(parents=True, exist_ok=True)
-        secret.touch()
+        secret.write_text(secret_text)
     configuration = folder / "proxy.yaml"
     configuration.write_text(text.replace("/run/secrets/", f"{folder}/run/secrets/"))
     return load(configuration, environ or {}).settings
@@ -231,7 +233,7 @@ def test_configurations_in_the_documentation_are_sound(tmp_path: Path) -> None:
     problems = []
     for place, text in _blocks("yaml"):
         try:
-            _settings(text, tmp_path)
+            _settings(text, tmp_path, secret_text="what-a-file-holds-" * 3)
         except ConfigurationError as error:
             problems.append(f"{place}: {error}")
     assert not problems
