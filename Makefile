@@ -59,6 +59,7 @@ check-security: check-code ## what bandit finds in the code, and known vulnerabi
 check-configuration: development
 	$(PYTHON_IN) -m proxy check -c config/proxy.yaml
 	$(PYTHON_IN) -m proxy.schema | cmp - config/schema.json
+	$(PYTHON_IN) -m proxy.openapi | cmp - docs/openapi.yaml
 
 check-files: development
 	$(PYTHON_IN) .ci/check_locks.py

@@ -84,7 +84,13 @@ CROWDED = Refusal(
 )
 CODING = Refusal(501, "Not implemented", "Only chunked is known as Transfer-Encoding.", "transfer_coding")
 VERSION = Refusal(505, "HTTP version not supported", "Use HTTP/1.1.", "http_version")
-METHOD = Refusal(501, "Not implemented", "CONNECT and TRACE are not for this server.", "method_not_supported")
+METHOD = Refusal(
+    405,
+    "Method not allowed",
+    "CONNECT and TRACE are not for this server.",
+    "method_not_allowed",
+    headers={"Allow": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"},
+)
 _TIMEOUT = Refusal(504, "Timeout", "The answer took too long.", "timeout")
 _FAILED = Refusal(500, "Internal error", "The request could not be answered.", "internal")
 
