@@ -13,20 +13,21 @@ from pathlib import Path
 
 from bench.cases import CASES
 from bench.contenders import CONTENDERS, HERE, tool
+from bench.loads.telling import many_files
 from bench.report import as_json, markdown, surroundings
 from bench.run import Plan, run
 
-QUICK_ROUNDS, QUICK_SECONDS = 3, 1.0
+QUICK_ROUNDS, QUICK_SECONDS = 2, 1.0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    letters = "".join(case.letter for case in CASES)
+    letters = "".join(dict.fromkeys(case.letter for case in CASES))
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, under 3 minutes")
     parser.add_argument("--cases", default=letters, help=f"letters of the cases, of {letters}")
     parser.add_argument("--only", default="", help=f"contenders, of: {', '.join(CONTENDERS)}")
-    parser.add_argument("--rounds", type=int, help="rounds of each case")
-    parser.add_argument("--seconds", type=float, help="seconds of a measurement")
+    parser.add_argument("--rounds", type=int, help="most rounds of a case")
+    parser.add_argument("--seconds", type=float, help="most seconds of a measurement")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the reports")
     asked = parser.parse_args()
     asked.only = frozenset(filter(None, map(str.strip, asked.only.split(","))))
@@ -54,14 +55,16 @@ def main() -> int:
     asked = _arguments()
     # As if it were Ctrl-C: everything that was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    many_files()
     if not tool("wrk"):
         print("wrk is needed: on Debian and Ubuntu, apt-get install wrk", file=sys.stderr)
         return 2
     plan = Plan(
         [case for case in CASES if case.letter in asked.cases],
         asked.only,
-        asked.rounds or (QUICK_ROUNDS if asked.quick else None),
-        asked.seconds or (QUICK_SECONDS if asked.quick else None),
+        essential=asked.quick,
+        most_rounds=asked.rounds or (QUICK_ROUNDS if asked.quick else 1000),
+        most_seconds=asked.seconds or (QUICK_SECONDS if asked.quick else 1000.0),
     )
     with _alone():
         print(f"this takes about {plan.seconds_in_all() / 60:.1f} minutes", flush=True)

@@ -1,54 +1,61 @@
 """Runs a load against something and says what came of it: rate, latency, processor time, memory."""
 
 import json
+import resource
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from bench.contenders import HERE, tool
 from bench.processes import Cores, Running, pinned
 
 Sample = Mapping[str, float]
-"""`per_second`, `p50_us`, `p99_us`, `cpu_us` (of an operation), `rss_mib`, `errors`, and what a load adds."""
+"""What was measured, by names of `bench.report.HEADINGS`; and `errors`."""
 CONNECTIONS = 64
+_FILES_BESIDE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One measurement to be made: of what, at which path, for how long (seconds), and its number."""
+    """One measurement to be made: of what, at which path, for how long (seconds), and its number.
+
+    `rss_at_start` are the resident bytes that it had before any load.
+    """
 
     server: Running
     path: str
     seconds: float
     number: int
     cores: Cores
+    rss_at_start: int
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a load has failed."""
+        return self.seconds * 3 + 90
 
 
 Load = Callable[[Shot], Sample]
 
 
-def _measured(shot: Shot, command: Sequence[str]) -> Sample:
-    before = shot.server.cpu_seconds()
-    found = subprocess.run(
-        pinned(shot.cores.load, command),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=shot.seconds * 3 + 60,
-        check=False,
-    )
-    used = shot.server.cpu_seconds() - before
-    if found.returncode != 0 or not found.stdout.strip():
-        raise RuntimeError(f"{command[0]} failed: {found.stdout[-300:]} {found.stderr[-600:]}")
-    counted: dict[str, float] = json.loads(found.stdout.strip().splitlines()[-1])
-    operations, seconds = counted.pop("operations"), counted.pop("seconds")
+def _figures(shot: Shot, line: str, cpu: float, rss: int) -> Sample:
+    """Return what a load told and what it cost: processor time used (seconds), memory before it (bytes)."""
+    told: dict[str, float] = json.loads(line)
+    operations, seconds = told.pop("operations"), told.pop("seconds")
+    now = shot.server.rss_bytes()
     return {
         "per_second": operations / seconds,
-        "bytes_per_second": counted.pop("bytes", 0) / seconds,
-        "cpu_us": used / operations * 1e6 if operations else 0.0,
-        "rss_mib": shot.server.rss_bytes() / 2**20,
-        **counted,
+        "bytes_per_second": told.pop("bytes", 0.0) / seconds,
+        "cpu_us": cpu / operations * 1e6 if operations else 0.0,
+        "rss_mib": now / 2**20,
+        "grown_mib": (shot.server.peak_bytes() - shot.rss_at_start) / 2**20,
+        "each_kib": (now - rss) / operations / 1024 if operations else 0.0,
+        "operations": operations,
+        **told,
     }
 
 
@@ -61,7 +68,20 @@ def wrk(*arguments: str, connections: int = CONNECTIONS) -> Load:
     def run(shot: Shot) -> Sample:
         command = [tool("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(shot.seconds))}s"]
         command += ["--timeout", "10s", "-s", str(HERE / "wrk.lua"), shot.server.url + shot.path, "--"]
-        return _measured(shot, command + [it.format(number=f"{shot.number:03d}") for it in arguments])
+        command += [it.format(number=f"{shot.number:03d}") for it in arguments]
+        cpu, rss = shot.server.cpu_seconds(), shot.server.rss_bytes()
+        told = subprocess.run(
+            pinned(shot.cores.load, command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=shot.patience,
+            check=False,
+        )
+        cpu = shot.server.cpu_seconds() - cpu
+        if told.returncode != 0 or not told.stdout.strip():
+            raise RuntimeError(f"wrk failed: {told.stdout[-300:]} {told.stderr[-600:]}")
+        return _figures(shot, told.stdout.strip().splitlines()[-1], cpu, rss)
 
     return run
 
@@ -71,6 +91,54 @@ def generator(module: str, *arguments: str) -> Load:
 
     def run(shot: Shot) -> Sample:
         command = [sys.executable, "-m", f"bench.loads.{module}", shot.server.url + shot.path]
-        return _measured(shot, [*command, str(shot.seconds), *arguments])
+        command += [str(shot.seconds), *arguments]
+        with tempfile.TemporaryFile("w+") as errors:
+            return _generated(shot, command, errors)
 
     return run
+
+
+def _generated(shot: Shot, command: Sequence[str], errors: IO[str]) -> Sample:
+    process = subprocess.Popen(
+        pinned(shot.cores.load, command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        cwd=HERE.parent,
+    )
+    try:
+        if process.stdin is None or process.stdout is None or process.stdout.readline() != "begin\n":
+            raise RuntimeError(f"{command[2]} did not begin")
+        cpu, rss = shot.server.cpu_seconds(), shot.server.rss_bytes()
+        line = process.stdout.readline()
+        cpu = shot.server.cpu_seconds() - cpu
+        if not line:
+            raise RuntimeError(f"{command[2]} told nothing")
+        sample = _figures(shot, line, cpu, rss)
+        process.stdin.close()
+        process.wait(30)
+    except RuntimeError as error:
+        process.wait(5)
+        errors.seek(0)
+        raise RuntimeError(f"{error}: {errors.read()[-600:]}") from None
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+    return sample
+
+
+def idle(connections: int) -> Load:
+    """Return so many WebSockets that say nothing; fewer where processes may not have that many files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # What is measured has two connections for each.
+    return generator("idle", str(min(connections, (most - _FILES_BESIDE) // 2)))
+
+
+def at_rest(shot: Shot) -> Sample:
+    """Look at what has just started and does nothing."""
+    time.sleep(shot.seconds)
+    return {"ready_ms": shot.server.ready_seconds * 1e3, "rss_mib": shot.server.rss_bytes() / 2**20}

@@ -18,6 +18,7 @@ from typing import Final, cast
 
 import orjson
 
+from bench.loads.telling import looped, many_files
 from bench.payloads import CACHED_BODY, MIB, VIDEO_ID, gateway_video, gateway_videos
 
 EVENT_PERIOD: Final = 0.2
@@ -113,17 +114,18 @@ class Origin(asyncio.Protocol):
             self._less_common(target, data)
 
     def _less_common(self, target: bytes, data: bytes) -> None:
-        if target.startswith(_GATEWAY_VIDEO):
+        if target.startswith(b"/api/videos/search?"):
+            size = target.partition(b"limit=")[2].partition(b"&")[0] or b"30"
+            if size not in self.answers:
+                self.answers[size] = _answer(gateway_videos(int(size)))
+            self._transport.write(self.answers[size])
+        elif target.startswith(_GATEWAY_VIDEO):
             video_id = target.removeprefix(_GATEWAY_VIDEO)
             known = self.answers[_GATEWAY_VIDEO + VIDEO_ID.encode()]
             # Ids have one length here, so that the answer's stays right.
             self._transport.write(known.replace(VIDEO_ID.encode(), video_id[: len(VIDEO_ID)], 1))
         elif target.startswith(_ACTIVITY_VIDEO):
             self._transport.write(self.answers[b"/json"])
-        elif target.startswith(b"/api/videos?"):
-            size = int(target.partition(b"pageSize=")[2].partition(b"&")[0] or b"30")
-            self.answers[target] = answer = _answer(gateway_videos(size))
-            self._transport.write(answer)
         elif target == b"/events":
             self._transport.write(self.stream_head)
             self._streams.open.add(self._transport)
@@ -200,14 +202,9 @@ async def serve(port: int) -> None:
 
 def main() -> None:
     """Serve until stopped."""
-    try:
-        import uvloop  # noqa: PLC0415  (only where the bench's own packages are)
-
-        run = uvloop.run
-    except ImportError:
-        run = asyncio.run
+    many_files()
     with suppress(KeyboardInterrupt):
-        run(serve(int(sys.argv[1])))
+        looped()(serve(int(sys.argv[1])))
 
 
 if __name__ == "__main__":

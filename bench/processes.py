@@ -84,6 +84,10 @@ class Running:
         """Return the resident memory."""
         return sum(map(_rss_bytes, self.pids()))
 
+    def peak_bytes(self) -> int:
+        """Return the most resident memory that it has had so far."""
+        return sum(map(_peak_bytes, self.pids()))
+
     def stop(self) -> None:
         """Ask it to end, and end it when it does not."""
         pids = self.pids()
@@ -107,6 +111,13 @@ def _cpu_seconds(pid: int) -> float:
 def _rss_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 @contextlib.contextmanager

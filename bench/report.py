@@ -5,11 +5,27 @@ import platform
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from bench.cases import Case, Goal
 from bench.load import Sample
 
 Ratios = Sequence[float]
+_RATES: Final = ("per_second", "bytes_per_second")
+HEADINGS: Final = {
+    "per_second": "per second",
+    "bytes_per_second": "bytes per second",
+    "cpu_us": "CPU µs each",
+    "p50_us": "p50 µs",
+    "p99_us": "p99 µs",
+    "added_p50_us": "added p50 µs",
+    "added_p99_us": "added p99 µs",
+    "rss_mib": "memory MiB",
+    "grown_mib": "grown at most MiB",
+    "each_kib": "KiB each",
+    "operations": "connections",
+    "ready_ms": "ready ms",
+}
 
 
 @dataclass(slots=True)
@@ -26,7 +42,12 @@ class Results:
         return statistics.median(values) if values else None
 
     def ratios(self, of: str, over: str, measure: str) -> Ratios:
-        """Return the ratio of two rows for each round: what slows a round slows both."""
+        """Return the ratio of two rows for each round: what slows a round slows both.
+
+        Without a second row it is the measure itself.
+        """
+        if not over:
+            return [sample[measure] for sample in self.samples.get(of, ()) if measure in sample]
         pairs = zip(self.samples.get(of, ()), self.samples.get(over, ()), strict=False)
         return [a[measure] / b[measure] for a, b in pairs if measure in a and b.get(measure)]
 
@@ -62,15 +83,16 @@ def as_json(about: Mapping[str, object], results: Sequence[Results]) -> Mapping[
     """Return everything that was measured."""
     return {
         "about": about,
-        "cases": {
-            result.case.letter: {
+        "cases": [
+            {
+                "case": result.case.letter,
                 "title": result.case.title,
                 "samples": result.samples,
                 "missing": result.missing,
                 "goals": [_verdict(result, goal) for goal in result.case.goals],
             }
             for result in results
-        },
+        ],
     }
 
 
@@ -85,22 +107,23 @@ def _goals(results: Sequence[Results]) -> Iterator[str]:
 
 
 def _verdict(result: Results, goal: Goal) -> Mapping[str, str]:
-    ratios = result.ratios(goal.of, goal.over, goal.measure)
-    words = f"{goal.of} at {'most' if goal.at_most else 'least'} {goal.bound} x {goal.over}"
-    if goal.measure != "per_second":
-        words += f" in {goal.measure}"
+    bound = f"{goal.bound} x {goal.over}" if goal.over else f"{goal.bound:g}"
+    words = f"{goal.of} at {'most' if goal.at_most else 'least'} {bound}"
+    if goal.measure not in _RATES or not goal.over:
+        words += f" in {HEADINGS[goal.measure]}"
+    values = result.ratios(goal.of, goal.over, goal.measure)
     absent = result.missing.get(goal.over) or result.missing.get(goal.of) or "not measured"
     reached = f"unknown: {absent}"
-    if ratios:
-        median = statistics.median(ratios)
+    if values:
+        median = statistics.median(values)
         is_reached = median <= goal.bound if goal.at_most else median >= goal.bound
         reached = "reached" if is_reached else "not reached"
     # Of processor time the less the better: turned round, so that it reads as the rate does.
-    by_cpu = result.ratios(goal.over, goal.of, "cpu_us") if goal.measure == "per_second" else ()
+    by_cpu = result.ratios(goal.over, goal.of, "cpu_us") if goal.measure in _RATES and goal.over else ()
     return {
         "goal": words,
-        "median": _median(ratios),
-        "spread": _spread(ratios),
+        "median": _median(values),
+        "spread": _spread(values),
         "by_cpu": _median(by_cpu),
         "reached": reached,
     }
@@ -118,20 +141,21 @@ def _case(result: Results) -> Iterator[str]:
     case = result.case
     yield f"## ({case.letter}) {case.title}"
     yield ""
-    yield (
-        "| | per second | CPU µs each | p50 µs | p99 µs | memory MiB "
-        f"| {case.ratio_to} is x | lowest to highest | by processor time | errors |"
-    )
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    compared = f"{case.ratio_to} is x"
+    if case.compare != "per_second":
+        compared += f" in {HEADINGS[case.compare]}"
+    with_cpu = "cpu_us" in case.columns and case.compare != "cpu_us"
+    headings = [*(HEADINGS[it] for it in case.columns), compared, "lowest to highest"]
+    headings += ["by processor time", "errors"] if with_cpu else ["errors"]
+    yield f"| | {' | '.join(headings)} |"
+    yield f"| --- |{' ---: |' * len(headings)}"
     for label in result.samples:
-        ratios = result.ratios(case.ratio_to, label, "per_second")
-        numbers = [
-            _number(result.median(label, measure))
-            for measure in ("per_second", "cpu_us", "p50_us", "p99_us", "rss_mib")
-        ]
-        by_cpu = result.ratios(label, case.ratio_to, "cpu_us")
-        errors = str(result.errors(label) or "")
-        cells = [label, *numbers, _median(ratios), _spread(ratios), _median(by_cpu), errors]
+        ratios = result.ratios(case.ratio_to, label, case.compare)
+        cells = [label, *(_number(result.median(label, measure)) for measure in case.columns)]
+        cells += [_median(ratios), _spread(ratios)]
+        if with_cpu:
+            cells.append(_median(result.ratios(label, case.ratio_to, "cpu_us")))
+        cells.append(str(result.errors(label) or ""))
         yield f"| {' | '.join(cells)} |"
     for label, reason in result.missing.items():
         yield ""

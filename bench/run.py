@@ -3,51 +3,55 @@
 import contextlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from bench.cases import Case
+from bench.cases import Case, Entry
 from bench.contenders import CONTENDERS, Place
-from bench.load import Shot
+from bench.load import Sample, Shot
 from bench.processes import Cores, DidNotStart, Running, free_port, running
-from bench.report import Results
+from bench.report import HEADINGS, Results
 
-WARM_UP = 1.0
-"""Seconds of load before the first round, for what compiles or fills itself."""
-OVERHEAD = 0.6
+OVERHEAD = 0.4
 """Seconds that a measurement takes beside its load, for the estimate."""
-START = 1.0
+START = 1.5
+"""Seconds that starting and stopping take, for the estimate."""
 
 Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run: cases, contenders (all, when empty), and rounds or seconds other than the cases' own."""
+    """What to run: cases, contenders (all, when empty), and limits to rounds and their seconds.
+
+    `essential`: only the rows that goals are about.
+    """
 
     cases: Sequence[Case]
     only: frozenset[str] = frozenset()
-    rounds: int | None = None
-    seconds: float | None = None
+    essential: bool = False
+    most_rounds: int = 1000
+    most_seconds: float = 1000.0
 
     def seconds_in_all(self) -> float:
         """Estimate how long it takes."""
-        return sum(
-            len(case.entries) * (START + WARM_UP + OVERHEAD + case.rounds * (case.seconds + OVERHEAD))
-            for case in self.as_asked()
-        )
+        return sum(map(_estimate, self.as_asked()))
 
     def as_asked(self) -> Iterator[Case]:
         """Give the cases as they are to be run."""
         for case in self.cases:
-            yield replace(
-                case,
-                entries=[it for it in case.entries if not self.only or it.contender in self.only],
-                rounds=self.rounds or case.rounds,
-                seconds=self.seconds or case.seconds,
-            )
+            asked = case.essential() if self.essential else case
+            entries = [it for it in asked.entries if not self.only or it.contender in self.only]
+            if entries:
+                yield replace(
+                    asked,
+                    entries=entries,
+                    rounds=min(case.rounds, self.most_rounds),
+                    seconds=min(case.seconds, self.most_seconds),
+                    warm_up=min(case.warm_up, self.most_seconds),
+                )
 
 
 def run(plan: Plan, say: Say) -> list[Results]:
@@ -65,35 +69,79 @@ def _origin(folder: Path) -> Iterator[Place]:
         yield Place(folder, cores, origin)
 
 
+def _estimate(case: Case) -> float:
+    rows = len(case.entries)
+    measuring = rows * case.rounds * (case.seconds + OVERHEAD)
+    if case.anew:
+        connecting = 5.0 if "each_kib" in case.columns else 0.0
+        return measuring + rows * case.rounds * (START + connecting)
+    contenders = len({entry.contender for entry in case.entries})
+    return measuring + contenders * START + rows * (case.warm_up + OVERHEAD)
+
+
 def _measure(case: Case, place: Place, say: Say) -> Results:
     results = Results(case)
     say(f"({case.letter}) {case.title}")
-    with contextlib.ExitStack() as stack:
-        servers: dict[str, Running] = {}
-        for entry in case.entries:
-            contender = CONTENDERS[entry.contender]
-            reason = contender.missing()
-            if not reason and contender.name not in servers:
-                try:
-                    servers[contender.name] = stack.enter_context(contender.start(place))
-                except DidNotStart as error:
-                    reason = str(error)
-            if reason:
-                say(f"  left out: {entry.label}: {reason}")
-                results.missing[entry.label] = reason
-        numbers = count()
-        taking_part = [entry for entry in case.entries if entry.label not in results.missing]
-        for turn in range(case.rounds + 1):
-            for entry in taking_part:
-                seconds = case.seconds if turn else WARM_UP
-                load = entry.load or case.load
-                shot = Shot(servers[entry.contender], entry.path, seconds, next(numbers), place.cores)
-                sample = load(shot)
-                if turn:
-                    results.samples.setdefault(entry.label, []).append(sample)
-            if turn:
-                rates = (
-                    f"{it.label} {results.samples[it.label][-1]['per_second']:,.0f}" for it in taking_part
-                )
-                say(f"  round {turn}: {', '.join(rates)} a second")
+    for entry in case.entries:
+        if reason := CONTENDERS[entry.contender].missing():
+            results.missing[entry.label] = reason
+    rounds = _anew if case.anew else _kept
+    for number, told in enumerate(rounds(case, place, results), 1):
+        for label, sample in told.items():
+            results.samples.setdefault(label, []).append(_above(sample, told.get(case.above)))
+        rates = (f"{label} {sample.get(case.compare, 0):,.0f}" for label, sample in told.items())
+        say(f"  round {number}: {HEADINGS[case.compare]}: {', '.join(rates)}")
+    for label, reason in results.missing.items():
+        say(f"  left out: {label}: {reason}")
     return results
+
+
+def _above(sample: Sample, ground: Sample | None) -> Sample:
+    """Add what latencies are above those of another sample."""
+    if ground is None:
+        return sample
+    return {**sample, **{f"added_{name}": sample[name] - ground[name] for name in ("p50_us", "p99_us")}}
+
+
+def _taking_part(case: Case, results: Results) -> list[Entry]:
+    return [entry for entry in case.entries if entry.label not in results.missing]
+
+
+def _kept(case: Case, place: Place, results: Results) -> Iterator[Mapping[str, Sample]]:
+    """Start everything once, warm it up, and give what each round measured, by row."""
+    with contextlib.ExitStack() as stack:
+        servers: dict[str, tuple[Running, int]] = {}
+        for entry in _taking_part(case, results):
+            if entry.contender not in servers:
+                try:
+                    server = stack.enter_context(CONTENDERS[entry.contender].start(place))
+                except DidNotStart as error:
+                    results.missing[entry.label] = str(error)
+                else:
+                    servers[entry.contender] = server, server.rss_bytes()
+        numbers = count()
+
+        def measured(entry: Entry, seconds: float) -> Sample:
+            server, rss = servers[entry.contender]
+            shot = Shot(server, entry.path, seconds, next(numbers), place.cores, rss)
+            return (entry.load or case.load)(shot)
+
+        entries = _taking_part(case, results)
+        for entry in entries:
+            measured(entry, case.warm_up)
+        for _ in range(case.rounds):
+            yield {entry.label: measured(entry, case.seconds) for entry in entries}
+
+
+def _anew(case: Case, place: Place, results: Results) -> Iterator[Mapping[str, Sample]]:
+    """Start each anew in each round, one at a time, and give what it measured, by row."""
+    for number in range(case.rounds):
+        told: dict[str, Sample] = {}
+        for entry in _taking_part(case, results):
+            try:
+                with CONTENDERS[entry.contender].start(place) as server:
+                    shot = Shot(server, entry.path, case.seconds, number, place.cores, server.rss_bytes())
+                    told[entry.label] = (entry.load or case.load)(shot)
+            except DidNotStart as error:
+                results.missing[entry.label] = str(error)
+        yield told

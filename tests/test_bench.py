@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench import guard
+from bench.__main__ import QUICK_ROUNDS, QUICK_SECONDS
 from bench.cases import CASES, Case, Entry, Goal
 from bench.contenders import CONTENDERS
 from bench.load import wrk
 from bench.payloads import CACHED_BODY, CACHED_HEADERS, KIB
-from bench.report import Results, as_json, markdown
+from bench.report import HEADINGS, Results, as_json, markdown
 from bench.run import Plan
 
 ROOT = Path(__file__).parent.parent
@@ -23,21 +24,28 @@ linux = pytest.mark.skipif(
 
 
 def test_every_row_of_every_case_is_of_a_contender_that_there_is() -> None:
-    """Rows name contenders, goals and ratios name rows, and letters are unique."""
-    letters = [case.letter for case in CASES]
-    assert len(set(letters)) == len(letters)
+    """Rows name contenders, goals and ratios name rows, measures have headings, and titles are unique."""
+    assert len({case.title for case in CASES}) == len(CASES)
     for case in CASES:
         labels = [entry.label for entry in case.entries]
         assert len(set(labels)) == len(labels)
         assert {entry.contender for entry in case.entries} <= CONTENDERS.keys()
-        assert {case.ratio_to, *(goal.of for goal in case.goals), *(goal.over for goal in case.goals)} <= {
-            *labels
-        }
+        others = {goal.over for goal in case.goals} | {case.above}
+        assert {case.ratio_to, *(goal.of for goal in case.goals)} <= {*labels}
+        assert others <= {*labels, ""}
+        assert {case.compare, *case.columns, *(goal.measure for goal in case.goals)} <= HEADINGS.keys()
 
 
 def test_the_whole_of_it_takes_a_quarter_of_an_hour() -> None:
     """The estimate for all cases is at most 15 minutes."""
     assert Plan(CASES).seconds_in_all() <= 15 * 60
+
+
+def test_the_quick_run_has_every_goal_and_takes_three_minutes() -> None:
+    """It leaves out rows that no goal is about, and is estimated at less than 3 minutes."""
+    plan = Plan(CASES, essential=True, most_rounds=QUICK_ROUNDS, most_seconds=QUICK_SECONDS)
+    assert [case.goals for case in plan.as_asked()] == [case.goals for case in CASES if case.goals]
+    assert plan.seconds_in_all() < 3 * 60
 
 
 def _results() -> Results:
@@ -46,7 +54,12 @@ def _results() -> Results:
         "made up",
         wrk(),
         [Entry("one", "sidecar", "/"), Entry("two", "bare", "/"), Entry("three", "nginx", "/")],
-        [Goal("one", "two", 0.5), Goal("one", "two", 0.9), Goal("one", "three", 1.0)],
+        [
+            Goal("one", "two", 0.5),
+            Goal("one", "two", 0.9),
+            Goal("one", "three", 1.0),
+            Goal("one", "", 100.0, "cpu_us", at_most=True),
+        ],
         ratio_to="one",
     )
     return Results(
@@ -64,6 +77,7 @@ def test_a_goal_is_held_against_the_median_of_the_rounds_ratios() -> None:
     report = markdown({"python": "3"}, [_results()])
     assert "| one at least 0.5 x two | 0.70 | 0.60 to 0.80 | 0.50 | reached |" in report
     assert "| one at least 0.9 x two | 0.70 | 0.60 to 0.80 | 0.50 | not reached |" in report
+    assert "| one at most 100 in CPU µs each | 100.00 | 100.00 to 100.00 |  | reached |" in report
     assert "| one at least 1.0 x three |  |  |  | unknown: it is not installed |" in report
     assert "Left out: three: it is not installed." in report
 
@@ -78,26 +92,47 @@ def test_a_row_tells_its_medians_and_its_errors() -> None:
 def test_the_json_holds_every_sample() -> None:
     """What was measured can be read by a program, with the verdicts."""
     told = json.loads(json.dumps(as_json({"python": "3"}, [_results()])))
-    assert [sample["per_second"] for sample in told["cases"]["x"]["samples"]["one"]] == [60.0, 80.0, 70.0]
-    assert [goal["reached"] for goal in told["cases"]["x"]["goals"]][:2] == ["reached", "not reached"]
+    assert [sample["per_second"] for sample in told["cases"][0]["samples"]["one"]] == [60.0, 80.0, 70.0]
+    assert [goal["reached"] for goal in told["cases"][0]["goals"]][:2] == ["reached", "not reached"]
 
 
-@linux
-def test_the_bench_measures_the_sidecar_beside_a_peer(tmp_path: Path) -> None:
-    """One short round of the cached case ends well, without an error, and is written down."""
-    command = [sys.executable, "-m", "bench", "--cases", "a", "--only", "sidecar,bare"]
-    command += ["--rounds", "1", "--seconds", "1", "--results", str(tmp_path)]
+def _run(folder: Path, *arguments: str) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Run the bench and return the samples of its rows by case."""
+    command = [sys.executable, "-m", "bench", *arguments, "--rounds", "1", "--seconds", "1"]
+    command += ["--results", str(folder)]
     done = subprocess.run(  # noqa: S603  (its own command)
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads((tmp_path / "full.json").read_text())["cases"]["a"]["samples"]
-    assert told.keys() == {"sidecar", "bare"}
-    for (sample,) in told.values():
-        assert sample["per_second"] > 0
-        assert sample["errors"] == 0
-        assert sample["cpu_us"] > 0
-    assert "(a) rewritten, cached" in (tmp_path / "full.md").read_text()
+    told = json.loads((folder / "full.json").read_text())["cases"]
+    assert (folder / "full.md").read_text().startswith("# Measured")
+    return {case["case"]: case["samples"] for case in told}
+
+
+@linux
+def test_the_bench_measures_the_sidecar_beside_a_peer(tmp_path: Path) -> None:
+    """One short round with each kind of load ends well and without an error, and is written down."""
+    told = _run(tmp_path, "--cases", "afgk", "--only", "sidecar,bare")
+    assert {case: [*rows] for case, rows in told.items()} == {
+        "a": ["sidecar", "bare"],
+        "f": ["sidecar", "bare"],
+        "g": ["sidecar"],
+        "k": ["sidecar", "bare"],
+    }
+    for rows in told.values():
+        for (sample,) in rows.values():
+            assert sample.get("errors", 0) == 0
+            assert sample.get("per_second", 1.0) > 0
+            assert sample["rss_mib"] > 0
+
+
+@linux
+def test_latency_is_told_as_what_is_added(tmp_path: Path) -> None:
+    """At a constant rate all requests are answered, and the origin's own latency is taken off."""
+    told = _run(tmp_path, "--cases", "i", "--only", "sidecar,direct")
+    (sample,) = told["i"]["sidecar"]
+    assert sample["operations"] == 500
+    assert sample["errors"] == 0
 
 
 @pytest.mark.parametrize(
