@@ -1,4 +1,4 @@
-"""The sidecar between a sandbox Activity server and a sandbox gateway, to look at in a browser."""
+"""The sidecar between a sandbox Activity server and a sandbox gateway, with a Kaltura to fall back to."""
 
 from proxy.configuration import load
 from proxy.lookup import carried_directory
@@ -8,7 +8,6 @@ from proxy.sandbox_releases import GatewayManner
 
 LISTEN = "127.0.0.1:3001"
 ADMIN = "127.0.0.1:9464"
-PARTNER_ID = "5896392"
 
 
 async def demonstrate(
@@ -25,7 +24,10 @@ async def demonstrate(
             "ACTIVITY_URL": sandbox.activity_url,
             "API_GATEWAY_URL": sandbox.gateway_url,
             "DISCORD_API_URL": sandbox.discord_url,
-            "KALTURA_PARTNER_ID": PARTNER_ID,
+            "ENABLE_DIRECT_KALTURA": "true",
+            "KALTURA_API_ENDPOINT": sandbox.kaltura.url,
+            "KALTURA_PARTNER_ID": sandbox.kaltura.partner_id,
+            "KALTURA_ADMIN_SECRET": sandbox.kaltura.secret,
         }
         configuration = load(
             carried_directory() / "proxy.yaml",

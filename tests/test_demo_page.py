@@ -45,6 +45,10 @@ async def demo_url(sandbox: Sandbox) -> AsyncIterator[str]:
             "ACTIVITY_URL": sandbox.activity_url,
             "API_GATEWAY_URL": sandbox.gateway_url,
             "DISCORD_API_URL": sandbox.discord_url,
+            "ENABLE_DIRECT_KALTURA": "true",
+            "KALTURA_API_ENDPOINT": sandbox.kaltura.url,
+            "KALTURA_PARTNER_ID": sandbox.kaltura.partner_id,
+            "KALTURA_ADMIN_SECRET": sandbox.kaltura.secret,
         },
         listen="127.0.0.1:0",
         admin="127.0.0.1:0",
@@ -130,16 +134,19 @@ async def test_the_page_pages_searches_and_opens(demo_url: str, page: Page) -> N
 async def test_the_switch_takes_the_gateway_away_and_back(
     demo_url: str, sandbox: Sandbox, page: Page
 ) -> None:
-    """With the gateway off what was seen is kept, and what was not is a sample; each says so."""
+    """With the gateway off what was seen is kept, and what was not is Kaltura's, or else a sample."""
     await page.goto(demo_url)
     await came_from(page, "#library-origin", "gateway")
     switch = page.get_by_role("switch", name="Gateway")
     await switch.click()
     await expect(page.locator("#gateway-text")).to_have_text("Gateway offline")
     await came_from(page, "#library-origin", "cache")
-    await search(page, "never asked before")
-    await came_from(page, "#library-origin", "canned")
+    await search(page, "cats")
+    await came_from(page, "#library-origin", "kaltura")
     await expect(page.locator(".entry").first).to_contain_text("Proxy-Status: ")
+    await page.get_by_role("switch", name="Kaltura itself").click()
+    await came_from(page, "#library-origin", "canned")
+    assert not sandbox.kaltura.is_online
     assert not sandbox.gateway.is_online
     await switch.click()
     await expect(page.locator("#gateway-text")).to_have_text("Gateway online")
@@ -154,7 +161,7 @@ async def test_faults_are_set_and_shown(demo_url: str, sandbox: Sandbox, page: P
     await page.get_by_role("radio", name="HTML for JSON").click()
     await expect(page.locator("#gateway-text")).to_have_text("Gateway: html for json")
     await search(page, "never asked before")
-    await came_from(page, "#library-origin", "canned")
+    await came_from(page, "#library-origin", "kaltura")
     assert sandbox.gateway.faults == Faults(routes=Fault(answer="html"))
     await page.reload()
     await expect(page.get_by_role("radio", name="HTML for JSON")).to_be_checked()

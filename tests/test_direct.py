@@ -17,6 +17,7 @@ from proxy.sidecar import Sidecar
 from tests.clocks import until
 from tests.origins import answering
 from tests.running import SEVEN, Reply, Viewer, configured, watched
+from tests.viewers import sign_in
 
 VIDEO, VIDEOS, SEARCH, SESSION, PLAY = SEVEN[:5]
 FAILING = Faults(routes=Fault(status=503))
@@ -34,7 +35,13 @@ async def directly(folder: Path, text: str = "") -> AsyncIterator[tuple[Sandbox,
     """Run a sandbox with a sidecar in front that may ask its Kaltura."""
     async with Sandbox() as sandbox:
         text = switched_on(sandbox.kaltura.url) + NEWER + text
-        configuration = configured(folder, text, activity=sandbox.activity_url, gateway=sandbox.gateway_url)
+        configuration = configured(
+            folder,
+            text,
+            activity=sandbox.activity_url,
+            gateway=sandbox.gateway_url,
+            discord=sandbox.discord_url,
+        )
         async with watched(configuration) as (sidecar, viewer):
             yield sandbox, sidecar, viewer
 
@@ -65,7 +72,7 @@ async def test_kaltura_answers_for_a_gateway_that_fails(tmp_path: Path) -> None:
     for reply in replies:
         assert reply.headers["Proxy-Status"].startswith("activity-proxy; next-hop=gateway; ")
     started = sandbox.kaltura.sessions[session.json["ks"]]
-    assert (started.user, *started.privileges) == ("80351110224678912", "sview:1_e0000003")
+    assert (started.user, *started.privileges) == ("anonymous", "sview:1_e0000003")  # nobody signed in
     assert (play.status, play.source) == (503, None)
 
 
@@ -163,6 +170,19 @@ async def test_a_preferred_kaltura_gives_sessions_their_privilege(tmp_path: Path
     assert (preferred.source, other.source) == ("kaltura", "gateway")
     assert other.headers["Proxy-Status"].startswith("activity-proxy; next-hop=kaltura; ")
     assert (neither.status, neither.json["code"]) == (503, "gateway_unreachable")
+
+
+async def test_a_viewer_who_signed_in_has_a_session_of_their_own(tmp_path: Path) -> None:
+    """The user of Kaltura's session is who Discord says, whatever the body claims."""
+    async with directly(tmp_path, PRODUCTION) as (sandbox, _, viewer):
+        people = [await sign_in(viewer, code) for code in ("one", "two")]
+        await sandbox.gateway.offline()
+        for person in people:
+            body = {"videoId": "1_e0000003", "userId": people[0].id}
+            reply = await person.ask("POST", "/api/kaltura/session", body)
+            assert reply.source == "kaltura"
+            assert sandbox.kaltura.sessions[reply.json["ks"]].user == person.id
+    assert people[0].id != people[1].id
 
 
 async def test_its_breaker_is_its_own_and_the_operators(tmp_path: Path) -> None:

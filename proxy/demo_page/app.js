@@ -325,6 +325,15 @@ async function setFaults() {
   askAgain();
 }
 
+async function setKaltura() {
+  showKaltura(await control("PUT", "kaltura/faults", { offline: !$("kaltura-online").checked }));
+  askAgain();
+}
+
+function showKaltura(faults) {
+  if (faults !== null) $("kaltura-online").checked = !faults.offline;
+}
+
 function showFaults(faults) {
   if (faults === null) return;
   const same = FAULTS.find(([, , wanted]) => fits(wanted, faults));
@@ -391,6 +400,7 @@ function wire() {
   });
   $("faults").addEventListener("change", setFaults);
   $("online").addEventListener("change", setFaults);
+  $("kaltura-online").addEventListener("change", setKaltura);
   $("manner").addEventListener("change", async () => {
     await control("PUT", "manner", { manner: $("manner").value });
     askAgain();
@@ -405,6 +415,7 @@ async function start() {
   wire();
   showVideos();
   showFaults(await control("GET", "faults"));
+  showKaltura(await control("GET", "kaltura/faults"));
   const manner = await control("GET", "manner");
   if (manner !== null) $("manner").value = manner.manner;
 }
