@@ -5,6 +5,7 @@ any other route it only stands in, and then a good answer is wanted.
 """
 
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,16 +27,22 @@ _NOT_RELAYED = frozenset(
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def activity_session(*, connect_timeout: float = 5.0, response_header_limit: int = 65536) -> ClientSession:
+def activity_session(
+    *,
+    connect_timeout: float = 5.0,
+    response_header_limit: int = 65536,
+    tls: ssl.SSLContext | None = None,
+) -> ClientSession:
     """Return a session that adds nothing to what it is told to send, and keeps nothing of what comes.
 
     Args:
         connect_timeout: Seconds that making a connection may take, name look-up included.
         response_header_limit: Bytes that one line of a response's head may have.
+        tls: What to make of the certificate; None for what the system trusts. Only for `https`.
     """
     session = ClientSession(
         # Node closes idle connections after 5 s: this side is to be the first.
-        connector=TCPConnector(limit=0, keepalive_timeout=4.0),
+        connector=TCPConnector(limit=0, keepalive_timeout=4.0, ssl=True if tls is None else tls),
         cookie_jar=DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -6,6 +6,7 @@ listener -> match -> pass through
 """
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.dialects import Dialects, FixedDialect
 from proxy.direct import open_kaltura
-from proxy.events import Observe
+from proxy.events import Observe, TlsName
 from proxy.headers import Clients
 from proxy.kaltura import FIELDS
 from proxy.keeping import open_cache
@@ -42,7 +43,7 @@ from proxy.ready import Ready
 from proxy.request_id import RequestIds
 from proxy.server import HttpServer, origin_form, public_server
 from proxy.sessions import SessionStore
-from proxy.settings import Settings
+from proxy.settings import LimitSettings, ServerTlsSettings, Settings
 from proxy.store import Store
 from proxy.tokens import TokenKeeper
 from proxy.tunnel import Tunnels
@@ -61,6 +62,7 @@ class Parts:
     policy: Policy
     dialects: Dialects
     tunnels: Tunnels
+    server_tls: Callable[[TlsName, ServerTlsSettings], ssl.SSLContext | None]
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     tokens: TokenKeeper | None = None
     kaltura: TokenKeeper | None = None
@@ -99,6 +101,12 @@ def service_of(settings: Settings) -> Subject:
     return Subject("service", login.discord_id, login.username, tuple(login.roles))
 
 
+def _rate_limit(limits: LimitSettings, clock: Clock) -> RateLimit[str] | None:
+    if limits.rate is None:
+        return None
+    return RateLimit(Buckets(limits.rate, limits.burst, clock.monotonic), address_key)
+
+
 async def assemble(
     configuration: Configuration,
     *,
@@ -114,9 +122,11 @@ async def assemble(
     settings, table = configuration.settings, next(iter(configuration.tables.values()))
     metrics = Metrics(CollectorRegistry(), mode=settings.mode, version=__version__)
     shop.observe.listeners += [EventLog(clock), metrics]
+    tls = shop.client_tls("activity", settings.activity.tls)
     head_limit = max(settings.limits.header, 65536)
-    passing = await resources.enter_async_context(Origin(URL(settings.activity.url), head_limit=head_limit))
-    session = await resources.enter_async_context(activity_session(response_header_limit=head_limit))
+    passing = Origin(URL(settings.activity.url), head_limit=head_limit, tls=tls)
+    await resources.enter_async_context(passing)
+    session = await resources.enter_async_context(activity_session(response_header_limit=head_limit, tls=tls))
     subject = service_of(settings)
     sources: dict[SourceName, Source] = {
         "activity": Activity(
@@ -127,7 +137,7 @@ async def assemble(
     policy = policy_of(settings)
     answer: Source = Ladder(sources, policy, shop.observe)
     tunnels = Tunnels()
-    parts = Parts(metrics, shop.observe, policy, FixedDialect(table), tunnels)
+    parts = Parts(metrics, shop.observe, policy, FixedDialect(table), tunnels, shop.server_tls)
     if settings.mode != "offline":
         gateway = await open_gateway(shop, subject)
         sources["gateway"] = gateway.source
@@ -157,10 +167,7 @@ async def assemble(
     def address(request: web.BaseRequest) -> str:
         return client(request.remote, request.headers)
 
-    rate = None
-    if settings.limits.rate is not None:
-        buckets = Buckets(settings.limits.rate, settings.limits.burst, clock.monotonic)
-        rate = RateLimit(buckets, address_key)
+    rate = _rate_limit(settings.limits, clock)
     ready = None
     if keeping is not None:
         ready = Ready(
@@ -202,4 +209,5 @@ async def assemble(
         clock=clock,
         observe=shop.observe,
     )
+    shop.run(shop.certificates.run())
     return public, parts

@@ -191,7 +191,7 @@ def _health(options: argparse.Namespace) -> int:
         return BAD_USAGE
     from proxy.health import ask
 
-    problem = ask(configuration.settings.admin)
+    problem = ask(configuration.settings.admin, tls=bool(configuration.settings.admin_tls))
     if problem is not None:
         _say_error(f"activity-proxy: {problem}")
         return FAILED

@@ -9,10 +9,11 @@ from proxy.lookup import Files, carried_directory, read
 from proxy.mocks import load_mocks
 from proxy.nodes import Mark, Problem, Scalar, Table, overlay, written_at
 from proxy.route import Route
-from proxy.settings import Settings
+from proxy.settings import ListenTlsSettings, ServerTlsSettings, Settings, TlsSettings
 from proxy.substitution import Substitution
 from proxy.tables import RouteTable, load_tables
 from proxy.template import JsonTemplate
+from proxy.tls import TlsFiles, TlsMistake, client_context, server_context
 from proxy.units import is_loopback, url_host
 
 _MAX_SECRET = 64 * 1024
@@ -33,12 +34,18 @@ class Configuration:
 
     `tables` holds the routes by the dialect's name (`plan` and `newer` for `auto`; a file's name as it
     is written) and their own; `mocks` the canned answers by the route's name. `warnings` are no mistakes.
+    `folder` is where it was read from.
     """
 
     settings: Settings
     tables: Mapping[str, Mapping[str, Route]] = field(repr=False)
     mocks: Mapping[str, JsonTemplate] = field(repr=False)
     warnings: tuple[Problem, ...] = ()
+    folder: Path = Path()
+
+    def tls_files(self, section: TlsSettings | ServerTlsSettings) -> TlsFiles:
+        """Return where the files of a TLS section are."""
+        return _tls_files(self.folder, section)
 
 
 def load(
@@ -67,11 +74,12 @@ def load(
     mocks = load_mocks(files, tables, problems.append)
     if settings is not None:
         problems += [*_loops(settings, top), *_kaltura(settings, tables, top, own)]
+        problems += _tls(settings, folder, top)
     if problems or settings is None:
         raise ConfigurationError(map(_without_key, problems))
     routes = {table.name: table.routes for table in tables}
     warnings = (*_warnings(settings, top), *_production(settings, routes, top))
-    return Configuration(settings, routes, mocks, warnings)
+    return Configuration(settings, routes, mocks, warnings, folder)
 
 
 def _over(base: Table, top: Table) -> Table:
@@ -147,6 +155,37 @@ def _kaltura(settings: Settings, tables: Iterable[RouteTable], top: Table, own: 
         for name, route in table.routes.items():
             if route.prefer is not None:
                 yield Problem(table.mark(name, "prefer"), f"{dotted(('routes', name, 'prefer'))}: {_OFF}")
+
+
+def _tls_files(folder: Path, section: TlsSettings | ServerTlsSettings) -> TlsFiles:
+    if isinstance(section, TlsSettings):
+        ca = section.ca
+    else:
+        ca = section.client_ca if isinstance(section, ListenTlsSettings) else ""
+    return TlsFiles.within(folder, ca=ca, certificate=section.certificate, key=section.key)
+
+
+def _tls(settings: Settings, folder: Path, top: Table) -> Iterable[Problem]:
+    """Each file of a TLS section that cannot be used."""
+    sections: Mapping[tuple[str, ...], TlsSettings | ServerTlsSettings] = {
+        ("activity", "tls"): settings.activity.tls,
+        ("gateway", "tls"): settings.gateway.tls,
+        ("identity", "tls"): settings.identity.tls,
+        ("kaltura", "tls"): settings.kaltura.tls,
+        ("cache", "tls"): settings.cache.tls,
+        ("listen_tls",): settings.listen_tls,
+        ("admin_tls",): settings.admin_tls,
+    }
+    for path, section in sections.items():
+        if not section:
+            continue
+        ours = isinstance(section, ServerTlsSettings)
+        try:
+            pem = _tls_files(folder, section).read()
+            _ = server_context(pem) if ours else client_context(pem)
+        except TlsMistake as mistake:
+            key = "client_ca" if ours and mistake.part == "ca" else mistake.part
+            yield Problem(written_at(top, (*path, key))[1], f"{dotted((*path, key))}: {mistake}")
 
 
 def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:

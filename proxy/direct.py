@@ -3,6 +3,7 @@
 bulkhead -> KS for reading, kept and renewed -> breaker -> wire
 """
 
+import ssl
 from dataclasses import dataclass
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
@@ -30,13 +31,14 @@ class Direct:
     tokens: TokenKeeper
 
 
-def kaltura_session(connect: float) -> ClientSession:
+def kaltura_session(connect: float, tls: ssl.SSLContext | None = None) -> ClientSession:
     """Return the connections to Kaltura: no cookies, no environment, no silent repeats.
 
-    `connect` is the longest time for a connection to come about, in seconds.
+    `connect` is the longest time for a connection to come about, in seconds; `tls` what to make of Kaltura's
+    certificate, None for what the system trusts.
     """
     session = ClientSession(
-        connector=TCPConnector(limit=0),
+        connector=TCPConnector(limit=0, ssl=True if tls is None else tls),
         cookie_jar=DummyCookieJar(),
         trust_env=False,
         timeout=ClientTimeout(total=None, sock_connect=connect),
@@ -50,7 +52,8 @@ def kaltura_session(connect: float) -> ClientSession:
 async def open_kaltura(shop: Workshop) -> Direct:
     """Build Kaltura's side; its times, breaker and bulkhead are set as the gateway's, and its own."""
     settings, gateway = shop.configuration.settings.kaltura, shop.configuration.settings.gateway
-    session = await shop.resources.enter_async_context(kaltura_session(gateway.timeout.connect))
+    tls = shop.client_tls("kaltura", settings.tls)
+    session = await shop.resources.enter_async_context(kaltura_session(gateway.timeout.connect, tls))
     breaker = shop.breaker(BREAKER)
     api = KalturaApi(settings.url, session, breaker, gateway.timeout.attempt, shop.clock)
     sessions = KalturaSessions(api, settings.partner_id, settings.admin_secret, shop.clock)

@@ -13,6 +13,7 @@ from proxy.call import Failure
 
 BreakerState = Literal["closed", "open", "half_open", "forced_open"]
 SubjectKind = Literal["service", "user"]
+TlsName = Literal["activity", "admin", "cache", "discord", "gateway", "kaltura", "listen"]
 LimitName = Literal[
     "body",
     "body_time",
@@ -202,6 +203,19 @@ class DialectChosen:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateChanged:
+    """The files of a TLS section have changed.
+
+    `outcome` is `loaded` (new handshakes have what is new) or `kept` (it cannot be used, for that `reason`,
+    and what was there stays).
+    """
+
+    name: TlsName
+    outcome: Literal["loaded", "kept"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LifeCycle:
     """The sidecar begins to stop, with so many requests and WebSockets open, or has stopped."""
 
@@ -238,6 +252,7 @@ Event = (
     | FixedTokenRefused
     | KalturaSessionFailed
     | DialectChosen
+    | CertificateChanged
     | Crashed
     | LifeCycle
 )

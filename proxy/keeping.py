@@ -38,6 +38,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
         settings.cache.max_size,
         shop.clock,
         lambda trouble: shop.observe(StoreTroubled(trouble)),
+        shop.client_tls("cache", settings.cache.tls),
     )
     shop.resources.push_async_callback(store.aclose)
     drop: Callable[[], Awaitable[bool]] = store.purge

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
-from aiohttp import ClientError, ClientResponse, ClientSession, hdrs
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientSSLError, hdrs
 
 from proxy.call import FailureKind, SourceFailed, Subject
 from proxy.clock import Clock
@@ -93,6 +93,8 @@ class GatewayLogin:
         # First, because a timeout of aiohttp's own is a ClientError as well.
         except TimeoutError:
             kind, detail = FailureKind.TIMEOUT, "the token endpoint did not answer in time"
+        except ClientSSLError:
+            kind, detail = FailureKind.UNREACHABLE, "the token endpoint gives no TLS connection"
         except ClientError:
             kind, detail = FailureKind.UNREACHABLE, "the token endpoint cannot be reached"
         else:

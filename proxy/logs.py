@@ -16,6 +16,7 @@ from proxy.events import (
     BreakerChanged,
     BreakerRejected,
     CacheLooked,
+    CertificateChanged,
     ContractViolated,
     Crashed,
     DialectChosen,
@@ -206,6 +207,11 @@ def _news(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each event)
         case DialectChosen(route, dialect, why):
             fields = {"route": route, "dialect": dialect, "why": why}
             return _Line(logging.INFO, "dialect chosen", fields)
+        case CertificateChanged(name, "loaded", _):
+            return _Line(logging.INFO, "certificate loaded", {"tls": name})
+        case CertificateChanged(name, _, reason):
+            fields = {"tls": name, "reason": reason}
+            return _Line(logging.WARNING, "a new certificate is of no use; the old one stays", fields)
         case LifeCycle(phase, requests, websockets):
             return _Line(logging.INFO, phase, {"requests": requests, "websockets": websockets})
         case RetryScheduled(route, reason, delay):

@@ -19,6 +19,7 @@ from proxy.kaltura_probe import probe_kaltura
 from proxy.login import GatewayLogin
 from proxy.lookup import carried_directory
 from proxy.route import Route
+from proxy.tls import client_context
 from proxy.tokens import Token, TokenKeeper
 from proxy.upstream import gateway_session
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge
@@ -52,7 +53,9 @@ async def _probe_gateway(configuration: Configuration, say: Callable[[str], obje
     subject = Subject("service", login.discord_id, login.username, tuple(login.roles))
     clock, fixed = SystemClock(), settings.token.get_secret_value()
     say(f"gateway    {settings.url}")
-    async with gateway_session(settings) as session:
+    files = configuration.tls_files(settings.tls)
+    tls = client_context(files.read()) if files else None
+    async with gateway_session(settings, tls) as session:
         endpoint = GatewayLogin(settings.url, session, subject, settings.timeout.attempt, clock)
         tokens = TokenKeeper(
             endpoint.login,

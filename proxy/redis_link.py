@@ -6,17 +6,20 @@ request, and none is torn apart in the middle. After some failures in a row Redi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from aiocache import RedisCache
 from aiocache.serializers import NullSerializer
+from redis.asyncio import Connection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from proxy.clock import Clock
 from proxy.store import OnTrouble, StoreTrouble
 from proxy.store_url import RedisAddress
+from proxy.tls import Pem, client_context
 
 T = TypeVar("T")
 
@@ -65,11 +68,18 @@ class RedisLink:
     """The connections to a Redis, under keys that begin with `namespace` and a colon.
 
     `cache` is aiocache's own client, to be called within an operation only. `patience` is the seconds that
-    whoever waits for an operation waits.
+    whoever waits for an operation waits. `tls` is what to make of the certificate of a `rediss`; None for
+    what the system trusts.
     """
 
     def __init__(
-        self, address: RedisAddress, namespace: str, clock: Clock, on_trouble: OnTrouble, patience: float
+        self,
+        address: RedisAddress,
+        namespace: str,
+        clock: Clock,
+        on_trouble: OnTrouble,
+        patience: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.on_trouble = on_trouble
         self._patience = patience
@@ -87,7 +97,6 @@ class RedisLink:
             port=address.port,
             db=address.db,
             password=address.password,
-            ssl=address.tls,
             pool_max_size=CONNECTIONS,
             create_connection_timeout=LIMIT,
             connection_pool_kwargs={
@@ -95,8 +104,7 @@ class RedisLink:
                 "socket_timeout": LIMIT,
                 # The older protocol spares a round trip for each connection, and every server has it.
                 "protocol": 2,
-                # redis-py 5 does not look at the name in the certificate unless it is told to.
-                **({"ssl_check_hostname": True} if address.tls else {}),
+                **(_secured(tls or client_context(Pem(), ())) if address.tls else {}),
             },
         )
 
@@ -170,6 +178,21 @@ class RedisLink:
     def _fail(self, trouble: StoreTrouble) -> None:
         self._pause.failed()
         self.on_trouble(trouble)
+
+
+class _SecuredConnection(Connection):
+    """A connection with our own context: redis-py's would believe the system's authorities beside ours."""
+
+    def __init__(self, *, context: ssl.SSLContext, **settings: Any) -> None:  # noqa: ANN401  (redis-py's own)
+        super().__init__(**settings)
+        self._context = context
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "ssl": self._context}
+
+
+def _secured(context: ssl.SSLContext) -> Mapping[str, object]:
+    return {"connection_class": _SecuredConnection, "context": context}
 
 
 def result_of(task: "asyncio.Task[T]") -> T | None:

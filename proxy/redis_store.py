@@ -1,6 +1,7 @@
 """A cache in a Redis that several sidecars may share, and that may be slow or gone at no request's cost."""
 
 import asyncio
+import ssl
 from typing import Final
 
 from proxy.clock import Clock
@@ -29,10 +30,11 @@ class RedisStore:
         clock: Clock,
         on_trouble: OnTrouble,
         patience: float = PATIENCE,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._largest = largest
         self._clock = clock
-        self._link = RedisLink(address, NAMESPACE, clock, on_trouble, patience)
+        self._link = RedisLink(address, NAMESPACE, clock, on_trouble, patience, tls)
         self._reading: dict[str, asyncio.Task[object]] = {}
 
     async def get(self, key: str) -> Entry | None:

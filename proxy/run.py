@@ -10,6 +10,7 @@ from proxy import __version__
 from proxy.configuration import Configuration
 from proxy.server import c_parser_in_use
 from proxy.sidecar import Sidecar
+from proxy.tls import TlsMistake
 
 # There is no reload yet, so a hang-up is an end like the others.
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -33,6 +34,9 @@ async def serve(configuration: Configuration, say: Say, complain: Say, *, then: 
                 return 0
         except OSError as error:
             complain(f"activity-proxy: {error.strerror or error}")
+            return 1
+        except TlsMistake as mistake:
+            complain(f"activity-proxy: a file of TLS has changed, its {mistake.part} {mistake}")
             return 1
         say(ready_line(sidecar))
         if then:
@@ -62,10 +66,11 @@ async def _unless(told: asyncio.Future[int], work: Coroutine[Any, Any, None]) ->
 def ready_line(sidecar: Sidecar) -> str:
     """Return the line that says that the sidecar is ready, and where."""
     settings = sidecar.configuration.settings
+    public = f"{'https://' if settings.listen_tls else ''}{sidecar.listen}"
     return (
-        f"activity-proxy {__version__} is ready: {sidecar.listen} in front of {settings.activity.url}, "
+        f"activity-proxy {__version__} is ready: {public} in front of {settings.activity.url}, "
         f"gateway {settings.gateway.url} ({settings.environment}, mode {settings.mode}), "
-        f"admin {sidecar.admin}"
+        f"admin {'https://' if settings.admin_tls else ''}{sidecar.admin}"
     )
 
 

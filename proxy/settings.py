@@ -90,6 +90,55 @@ class Section(BaseModel):
     )
 
 
+class TlsSettings(Section):
+    """TLS towards a server. Files are PEM, seen from the configuration's folder."""
+
+    ca: str = Field(default="", description="Authorities to believe instead of the system's; empty: those.")
+    certificate: str = Field(default="", description="Shown to a server that asks for one; empty: none.")
+    key: str = Field(default="", description="Its private key; empty: in the certificate's file.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TlsSettings":
+        if self.key and not self.certificate:
+            raise Misfits([Misfit(("key",), "is of no use without certificate")])
+        return self
+
+    def __bool__(self) -> bool:
+        return any((self.ca, self.certificate, self.key))
+
+
+class ServerTlsSettings(Section):
+    """TLS of a listener. Files are PEM, seen from the configuration's folder."""
+
+    certificate: str = Field(
+        default="", description="Certificate and those between it and its authority; empty: no TLS."
+    )
+    key: str = Field(default="", description="Its private key; empty: in the certificate's file.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ServerTlsSettings":
+        others = [name for name in type(self).model_fields if getattr(self, name) and not self.certificate]
+        if others:
+            raise Misfits([Misfit((name,), "is of no use without certificate") for name in others])
+        return self
+
+    def __bool__(self) -> bool:
+        return bool(self.certificate)
+
+
+class ListenTlsSettings(ServerTlsSettings):
+    """TLS of the public listener."""
+
+    client_ca: str = Field(
+        default="", description="Only clients with a certificate of these authorities get in; empty: all."
+    )
+
+
+def _needs_tls(scheme: str, url: str, tls: TlsSettings, key: str = "url") -> None:
+    if tls and not url.startswith(f"{scheme}:"):
+        raise Misfits([Misfit(("tls",), f"is of no use, since {key} is not {scheme}", ((key,),))])
+
+
 class ActivitySettings(Section):
     """The Activity server."""
 
@@ -97,6 +146,12 @@ class ActivitySettings(Section):
         default="http://127.0.0.1:3002",
         description="Scheme, host and port of the Activity server, which is not changed.",
     )
+    tls: TlsSettings = Field(default=TlsSettings(), description="TLS towards the Activity server.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ActivitySettings":
+        _needs_tls("https", self.url, self.tls)
+        return self
 
 
 class LoginSettings(Section):
@@ -176,6 +231,7 @@ class GatewaySettings(Section):
     url: HttpUrl = Field(
         default="http://localhost:3000/api", description="Base URL of the API Gateway; it ends in /api."
     )
+    tls: TlsSettings = Field(default=TlsSettings(), description="TLS towards the gateway.")
     dialect: str = Field(
         default="auto",
         min_length=1,
@@ -200,6 +256,7 @@ class GatewaySettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "GatewaySettings":
+        _needs_tls("https", self.url, self.tls)
         if self.breaker.slow_call > self.timeout.total:
             slow, total = ("breaker", "slow_call"), ("timeout", "total")
             raise Misfits([Misfit(slow, "breaker.slow_call is over timeout.total", (total,))])
@@ -225,6 +282,12 @@ class IdentitySettings(Section):
         default=SecretStr(""),
         description="Secret text that sessions in Redis are encrypted with, the same for all sidecars.",
     )
+    tls: TlsSettings = Field(default=TlsSettings(), description="TLS towards Discord.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "IdentitySettings":
+        _needs_tls("https", self.discord_url, self.tls, "discord_url")
+        return self
 
 
 class KalturaSettings(Section):
@@ -243,6 +306,12 @@ class KalturaSettings(Section):
     admin_secret: Token = Field(
         default=SecretStr(""), description="The account's admin secret, with which sessions are started."
     )
+    tls: TlsSettings = Field(default=TlsSettings(), description="TLS towards Kaltura.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "KalturaSettings":
+        _needs_tls("https", self.url, self.tls)
+        return self
 
 
 class CacheSettings(Section):
@@ -253,6 +322,12 @@ class CacheSettings(Section):
     snapshot: str = Field(
         default="", description="A file: the last good answers survive a restart in it. Empty: none."
     )
+    tls: TlsSettings = Field(default=TlsSettings(), description="TLS towards the Redis.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "CacheSettings":
+        _needs_tls("rediss", self.url, self.tls)
+        return self
 
 
 class LimitSettings(Section):
@@ -302,6 +377,12 @@ class Settings(Section):
     admin_token: Token = Field(
         default=SecretStr(""),
         description="Bearer token for the status where admin is not on loopback; empty: it is off.",
+    )
+    listen_tls: ListenTlsSettings = Field(
+        default=ListenTlsSettings(), description="TLS of the public listener; without a certificate, none."
+    )
+    admin_tls: ServerTlsSettings = Field(
+        default=ServerTlsSettings(), description="TLS of the admin listener; without a certificate, none."
     )
     activity: ActivitySettings = Field(default=ActivitySettings(), description="The Activity server.")
     gateway: GatewaySettings = Field(default=GatewaySettings(), description="The API Gateway.")

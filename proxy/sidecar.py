@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import random
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -78,15 +79,20 @@ class Sidecar:
         return self._parts
 
     async def start(self) -> None:
-        """Bind both listeners and start what runs beside them. Raises OSError for an address in use."""
+        """Bind both listeners and start what runs beside them.
+
+        Raises `OSError` for an address in use, `TlsMistake` for files that have gone bad since the check.
+        """
         settings = self.configuration.settings
         self._started_at = self._clock.time()
         try:
             public, self._parts = await assemble(
                 self.configuration, clock=self._clock, random=self._chance, resources=self._resources
             )
-            self.listen = await self._serve(public, settings.listen)
-            self.admin = await self._serve(self._admin_server(self._parts), settings.admin)
+            tls = self._parts.server_tls("listen", settings.listen_tls)
+            self.listen = await self._serve(public, settings.listen, tls)
+            tls = self._parts.server_tls("admin", settings.admin_tls)
+            self.admin = await self._serve(self._admin_server(self._parts), settings.admin, tls)
         except BaseException:
             await self._end(0.0)
             raise
@@ -125,11 +131,18 @@ class Sidecar:
         if stopped and self._parts is not None:
             self._parts.observe(LifeCycle("stopped"))
 
-    async def _serve(self, server: HttpServer, where: HostPort) -> HostPort:
+    async def _serve(self, server: HttpServer, where: HostPort, tls: ssl.SSLContext | None) -> HostPort:
         loop = asyncio.get_running_loop()
         try:
             listening = await loop.create_server(
-                server, where.host, where.port, backlog=1024, reuse_address=True
+                server,
+                where.host,
+                where.port,
+                backlog=1024,
+                reuse_address=True,
+                ssl=tls,
+                # A handshake is part of what comes before a request's head.
+                ssl_handshake_timeout=None if tls is None else server.bounds.header_timeout,
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else "no such address"

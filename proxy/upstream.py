@@ -3,6 +3,7 @@
 slow start -> bulkhead -> by which table? -> deadline, retry and its budget -> token -> breaker -> wire
 """
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,11 +39,14 @@ class Upstream:
     users: UserTokens
 
 
-def gateway_session(settings: GatewaySettings) -> ClientSession:
-    """Return the session for the gateway: no cookies, no environment, no silent repeats."""
+def gateway_session(settings: GatewaySettings, tls: ssl.SSLContext | None = None) -> ClientSession:
+    """Return the session for the gateway: no cookies, no environment, no silent repeats.
+
+    `tls` is what to make of its certificate; None for what the system trusts.
+    """
     session = ClientSession(
         # Node closes idle connections after 5 s: this side closes them first.
-        connector=TCPConnector(limit=0, keepalive_timeout=4.0),
+        connector=TCPConnector(limit=0, keepalive_timeout=4.0, ssl=True if tls is None else tls),
         cookie_jar=DummyCookieJar(),
         trust_env=False,
         timeout=ClientTimeout(total=None, sock_connect=settings.timeout.connect),
@@ -56,7 +60,8 @@ def gateway_session(settings: GatewaySettings) -> ClientSession:
 async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
     """Build the gateway's side, called as `subject`, and start what runs beside it."""
     settings, tables = shop.configuration.settings.gateway, shop.configuration.tables
-    session = await shop.resources.enter_async_context(gateway_session(settings))
+    tls = shop.client_tls("gateway", settings.tls)
+    session = await shop.resources.enter_async_context(gateway_session(settings, tls))
     groups = sorted({route.group for route in shop.routes if route.call is not None})
     breakers = {name: shop.breaker(name) for name in (*groups, TOKEN_BREAKER)}
     tokens = _service_tokens(shop, session, subject, breakers[TOKEN_BREAKER])

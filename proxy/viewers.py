@@ -1,6 +1,7 @@
 """Puts together who viewers are: their sessions, how they sign in and out, and how they are recognised."""
 
 import secrets
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,13 +31,14 @@ class Viewers:
     before: Callable[[Source], Source]
 
 
-def discord_session(connect: float) -> ClientSession:
-    """Return the session for Discord: no cookies, no environment. `connect` is in seconds.
+def discord_session(connect: float, tls: ssl.SSLContext | None = None) -> ClientSession:
+    """Return the session for Discord: no cookies, no environment.
 
+    `connect` is in seconds, `tls` what to make of its certificate, None for what the system trusts.
     A connection that was closed while it was kept is replaced in silence: what is asked changes nothing.
     """
     return ClientSession(
-        connector=TCPConnector(keepalive_timeout=15.0),
+        connector=TCPConnector(keepalive_timeout=15.0, ssl=True if tls is None else tls),
         cookie_jar=DummyCookieJar(),
         trust_env=False,
         timeout=ClientTimeout(total=None, sock_connect=connect),
@@ -53,9 +55,11 @@ async def open_viewers(shop: Workshop, unknown: Subject, users: UserTokens | Non
         identity.key.get_secret_value(),
         shop.clock,
         lambda trouble: shop.observe(StoreTroubled(trouble, "sessions")),
+        shop.client_tls("cache", settings.cache.tls),
     )
     shop.resources.push_async_callback(sessions.aclose)
-    session = await shop.resources.enter_async_context(discord_session(timeout.connect))
+    tls = shop.client_tls("discord", identity.tls)
+    session = await shop.resources.enter_async_context(discord_session(timeout.connect, tls))
     discord = Discord(identity.discord_url, session, timeout.attempt)
 
     def before(answer: Source) -> Source:

@@ -10,6 +10,7 @@ from aiohttp import (
     ClientRequest,
     ClientResponse,
     ClientResponseError,
+    ClientSSLError,
     ConnectionTimeoutError,
 )
 
@@ -34,6 +35,8 @@ async def exchanged(
     except TimeoutError as error:  # first, because the connector's is a ClientError as well
         sent = not isinstance(error, ConnectionTimeoutError)
         raise _failed(FailureKind.TIMEOUT, "no answer in time", sent=sent) from None
+    except ClientSSLError:
+        raise _failed(FailureKind.UNREACHABLE, "no TLS connection", sent=False) from None
     except ClientConnectorError:
         raise _failed(FailureKind.UNREACHABLE, "no connection", sent=False) from None
     except ClientPayloadError:

@@ -1,15 +1,18 @@
 """What the parts have in common while they are put together."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from proxy.breaker import Breaker
+from proxy.certificates import Certificates
 from proxy.clock import Clock
 from proxy.configuration import Configuration
-from proxy.events import Event, Observe
+from proxy.events import Event, Observe, TlsName
 from proxy.route import Route
+from proxy.settings import ServerTlsSettings, TlsSettings
 
 
 @dataclass(slots=True)
@@ -43,6 +46,20 @@ class Workshop:
     random: Callable[[], float]
     resources: AsyncExitStack
     observe: Observers = field(default_factory=Observers)
+    certificates: Certificates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.certificates = Certificates(self.clock, self.observe)
+
+    def client_tls(self, name: TlsName, section: TlsSettings) -> ssl.SSLContext | None:
+        """Return the context for calling a server; None when nothing is said of it. Raises `TlsMistake`."""
+        files = self.configuration.tls_files(section)
+        return self.certificates.client(name, files) if files else None
+
+    def server_tls(self, name: TlsName, section: ServerTlsSettings) -> ssl.SSLContext | None:
+        """Return the context of a listener; None when it is to have none. Raises `TlsMistake`."""
+        files = self.configuration.tls_files(section)
+        return self.certificates.server(name, files) if files else None
 
     @property
     def routes(self) -> list[Route]:

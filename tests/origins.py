@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -109,7 +110,7 @@ class Origin:
 
 
 @asynccontextmanager
-async def raw_origin(serve: Serve) -> AsyncIterator[Origin]:
+async def raw_origin(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
     """Run a server that leaves each connection to `serve` and closes it afterwards."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -125,8 +126,9 @@ async def raw_origin(serve: Serve) -> AsyncIterator[Origin]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    origin = Origin(URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    scheme = "http" if tls is None else "https"
+    origin = Origin(URL(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
     try:
         yield origin
     finally:

@@ -16,6 +16,7 @@ from proxy.events import (
     BreakerRejected,
     BreakerState,
     CacheLooked,
+    CertificateChanged,
     ContractViolated,
     Crashed,
     DialectChosen,
@@ -62,6 +63,7 @@ def happenings() -> Iterator[Event]:
         yield RequestEnded("public", route, "GET", status, source, 0.1, "r", "/", "c", 1)
     yield AttemptEnded("video", "ok", 0.1)
     yield LifeCycle("stopping", 1, 1)
+    yield CertificateChanged("listen", "kept", "key does not fit the certificate")
     for limit in get_args(LimitName):
         yield Limited(limit)
     yield RetryScheduled("video", "timeout", 0.1)

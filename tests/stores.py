@@ -1,5 +1,6 @@
 """Entries, and what an entry's store tells, for the tests of the cache's storage."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,14 +41,18 @@ class Opened:
 
 @asynccontextmanager
 async def opened(
-    url: str, patience: float = 5.0, largest: int = 1_000_000, clock: FakeClock | None = None
+    url: str,
+    patience: float = 5.0,
+    largest: int = 1_000_000,
+    clock: FakeClock | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the store at a URL for a while; by default it is so patient that a busy machine does no harm."""
     address = parse_store_url(url)
     assert isinstance(address, RedisAddress)
     clock = clock or FakeClock()
     troubles: list[StoreTrouble] = []
-    store = RedisStore(address, largest, clock, troubles.append, patience)
+    store = RedisStore(address, largest, clock, troubles.append, patience, tls)
     try:
         yield Opened(store, clock, troubles)
     finally:

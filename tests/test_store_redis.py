@@ -1,9 +1,7 @@
 """The cache in a real Redis that is well."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import pytest
 from proxy.redis_link import CONNECTIONS
 from proxy.redis_store import PURGE_LIMIT
 from proxy.store import FORMAT, encode
+from proxy.tls import TlsFiles, client_context
+from tests.certificates import Authority
 from tests.clocks import FakeClock
 from tests.redis_server import PASSWORD, RedisServer, free_port, program, running
 from tests.stores import KEY, entry, opened
@@ -186,33 +186,43 @@ async def test_user_and_database_of_the_url_are_used(server: RedisServer) -> Non
         assert not client.exists(OURS)
 
 
-def certificate(directory: Path, name: str) -> tuple[str, str]:
-    """Make a certificate that vouches for itself; return where it and its key are."""
-    cert, key = str(directory / "cert.pem"), str(directory / "key.pem")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=cache"
-    extra = ["-addext", f"subjectAltName={name}", "-out", cert, "-keyout", key]
-    subprocess.run([*command.split(), *extra], check=True, capture_output=True)  # noqa: S603  (our own words)
-    return cert, key
-
-
 @pytest.mark.parametrize(
     ("name", "trusted", "found"),
-    [("IP:127.0.0.1", True, True), ("DNS:cache", True, False), ("IP:127.0.0.1", False, False)],
+    [("127.0.0.1", True, True), ("cache.example", True, False), ("127.0.0.1", False, False)],
 )
-async def test_tls_wants_the_right_certificate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trusted: bool, found: bool
-) -> None:
-    """With `rediss` only a server whose certificate is trusted and bears its name gets the password."""
+async def test_tls_wants_the_right_certificate(tmp_path: Path, name: str, trusted: bool, found: bool) -> None:
+    """With `rediss` only a server whose certificate is trusted and bears its name gets the password.
+
+    The server asks for a certificate too, and gets the one that is configured.
+    """
     program()
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here to make a certificate with")
-    cert, key = certificate(tmp_path, name)
-    if trusted:
-        monkeypatch.setenv(ssl.get_default_verify_paths().openssl_cafile_env, cert)
+    authority = Authority(tmp_path)
+    believed = authority if trusted else Authority(tmp_path)
+    certificate, key = authority.issue(name)
+    ours, our_key = authority.issue("sidecar.example", stem="client")
     port = free_port()
-    files = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
-    with running(tmp_path, "--tls-port", str(port), "--tls-auth-clients", "no", *files):
+    options = ["--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key]
+    options += ["--tls-auth-clients", "yes", "--tls-ca-cert-file", authority.file]
+    context = client_context(TlsFiles(believed.file, ours, our_key).read(), ())
+    with running(tmp_path, *map(str, options)):
+        async with opened(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0", tls=context) as one:
+            await one.store.set(KEY, entry(), 60.0)
+            assert await one.store.get(KEY) == (entry() if found else None)
+            assert one.troubles == ([] if found else ["unreachable"] * 2)
+
+
+async def test_the_systems_authorities_vouch_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a Redis that somebody else runs."""
+    program()
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("127.0.0.1")
+    monkeypatch.setenv(ssl.get_default_verify_paths().openssl_cafile_env, str(authority.file))
+    port = free_port()
+    options = ["--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key]
+    options += ["--tls-auth-clients", "no", "--tls-ca-cert-file", authority.file]
+    with running(tmp_path, *map(str, options)):
         async with opened(f"rediss://:{PASSWORD}@127.0.0.1:{port}/0") as one:
             await one.store.set(KEY, entry(), 60.0)
-            assert (await one.store.get(KEY) == entry()) is found
-            assert one.troubles == ([] if found else ["unreachable", "unreachable"])
+            assert await one.store.get(KEY) == entry()
