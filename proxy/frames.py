@@ -33,7 +33,7 @@ class Frames:
 
     def follow(self, data: bytes) -> None:
         """Take note of bytes that pass."""
-        position = 0
+        position = 0 if self._left or self._head else _past_short_frames(data)
         while position < len(data) and not self.closed:
             position = self.follow_frame(data, position)
 
@@ -68,6 +68,18 @@ class Frames:
         head.clear()
         self._need = _SHORT
         return position
+
+
+def _past_short_frames(data: bytes) -> int:
+    """Return where the frames end that are short, whole and no Close: of most data that is the end."""
+    position, size = 0, len(data)
+    while position + _SHORT <= size:
+        length = data[position + 1] & 0x7F
+        end = position + _SHORT + length + (_KEY_SIZE if data[position + 1] & _MASKED else 0)
+        if length in _WIDE or end > size or data[position] & 0x0F == _CLOSE:
+            break
+        position = end
+    return position
 
 
 def close_frame(code: int) -> bytes:

@@ -31,6 +31,21 @@ class _End(asyncio.Protocol):
     `lost` when its connection is.
     """
 
+    __slots__ = (
+        "_changed",
+        "_farewell",
+        "_lost",
+        "far",
+        "frames",
+        "gone",
+        "make_close",
+        "muted",
+        "over",
+        "sent",
+        "told",
+        "transport",
+    )
+
     far: "_End"
 
     def __init__(
@@ -87,20 +102,25 @@ class _End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Relay; part of asyncio's protocol."""
         if self._farewell is not None:
-            end = self.frames.follow_frame(data)
-            self.far.send(data[:end])
-            data = data[end:]
-            if self.frames.closed:
-                self.mute()
-            elif self.frames.at_boundary:
-                self._say_close(self._farewell)
+            data = self._relay_last(data, self._farewell)
         if not self.muted:
             self.far.send(data)
-        self.frames.follow(data)
-        if self.frames.closed:
+        frames = self.frames
+        frames.follow(data)
+        if frames.closed:
             if self.muted or self.told:
                 self.transport.close()  # nobody waits for more
             self._changed()
+
+    def _relay_last(self, data: bytes, code: int) -> bytes:
+        """Relay the rest of the present frame, say Close behind it, and return what is left of the data."""
+        end = self.frames.follow_frame(data)
+        self.far.send(data[:end])
+        if self.frames.closed:
+            self.mute()
+        elif self.frames.at_boundary:
+            self._say_close(code)
+        return data[end:]
 
     def pause_writing(self) -> None:
         """Hold the far end up: this end's peer reads too slowly."""
