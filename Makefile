@@ -9,7 +9,7 @@ BENCH := bench/requirements.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-style check-types check-imports check-code check-configuration check-files check-deploy
-.PHONY: check-security chaos
+.PHONY: check-security chaos mutations
 .PHONY: bench bench-quick bench-guard bench-budget bench-setup lock clean runtime development
 
 help: ## what there is to do
@@ -23,6 +23,9 @@ test: development ## all tests, with coverage; ARGS="-k breaker" for some
 
 chaos: development ## the gateway breaks in every way, CHAOS_SECONDS long (300), in an order of CHAOS_SEED
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} CHAOS_SEED=$${CHAOS_SEED:-$$$$} $(PYTHON_IN) -m pytest tests/chaos $(ARGS)
+
+mutations: development ## takes each mechanism of resilience away in turn, which tests must notice; ARGS=breaker for one
+	@$(PYTHON_IN) -m tests.mutations $(ARGS)
 
 bench: bench-setup ## measure beside its peers, about 15 minutes; ARGS="--cases ac --only sidecar,nginx" for some
 	@exec bench/.venv/bin/python -m bench $(ARGS)

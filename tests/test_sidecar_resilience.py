@@ -149,3 +149,60 @@ async def test_a_token_endpoint_that_fails_is_left_alone_no_longer_than_a_breake
         await viewer.ask(*search(2))
         async with asyncio.timeout(4.0):  # five tries with pauses that double to ten seconds take longer
             await until(lambda: sandbox.gateway.calls[LOGIN] >= before + 5)
+
+
+async def test_one_failure_is_covered_by_a_retry_that_waits_as_long_as_it_is_asked_to(tmp_path: Path) -> None:
+    """The gateway says when to come again, is well by then, and the viewer has its answer."""
+    text = "gateway: {dialect: newer, retry: {attempts: 2, initial: 1ms, max: 1ms}}"
+    async with watching(tmp_path, text) as (sandbox, _, viewer):
+        sandbox.gateway.faults = Faults(routes=Fault(status=503, retry_after=1))
+        asking = asyncio.create_task(viewer.ask(*search(1)))
+        async with asyncio.timeout(TIMEOUT):
+            await until(lambda: calls(sandbox) >= 1)
+            await asyncio.sleep(0.3)
+            sandbox.gateway.faults = Faults()
+            assert (await asking).source == "gateway"
+        assert calls(sandbox) == 2
+
+
+async def test_a_call_that_is_not_safe_to_repeat_is_made_once(tmp_path: Path) -> None:
+    """A play that failed at the gateway is not sent again."""
+    text = "gateway: {dialect: newer, retry: {initial: 1ms, max: 1ms}}"
+    async with watching(tmp_path, text) as (sandbox, _, viewer):
+        sandbox.gateway.faults = FAILING
+        await viewer.ask("POST", "/api/kaltura/video/1_e0000003/play", {})
+        assert calls(sandbox) == 1
+
+
+async def test_a_long_pause_that_the_gateway_asks_for_is_kept_to_by_all(tmp_path: Path) -> None:
+    """After one 429 nobody asks until the pause is over."""
+    async with watching(tmp_path, "gateway: {dialect: newer}") as (sandbox, sidecar, viewer):
+        sandbox.gateway.faults = Faults(routes=Fault(status=429, retry_after=60))
+        replies = [await viewer.ask(*search(number)) for number in range(3)]
+        assert calls(sandbox) == 1
+        assert {reply.source for reply in replies} == {"canned"}
+        assert (sidecar.parts.breakers["catalog"].retry_after or 0.0) > 50.0
+
+
+async def test_a_failing_token_endpoint_opens_its_breaker(tmp_path: Path) -> None:
+    """Logins stop as calls do, and the breakers of the calls know nothing of it."""
+    text = "gateway: {dialect: newer, breaker: {minimum_calls: 3, open: 200ms, open_max: 1h}}"
+    async with watching(tmp_path, text) as (sandbox, sidecar, viewer):
+        await viewer.ask(*search(1))
+        sandbox.gateway.faults = Faults(auth=Fault(status=503))
+        sandbox.gateway.tokens.revoke()
+        await viewer.ask(*search(2))
+        async with asyncio.timeout(TIMEOUT):
+            await until(lambda: sidecar.parts.breakers["token"].state != "closed")
+        assert sidecar.parts.breakers["catalog"].state == "closed"
+
+
+async def test_no_viewer_waits_past_the_deadline(tmp_path: Path) -> None:
+    """While the gateway hangs, attempts end with the call's time, and what stands in comes then."""
+    text = "gateway: {dialect: newer, timeout: {connect: 100ms, attempt: 400ms, total: 500ms},"
+    text += " retry: {initial: 1ms, max: 1ms}, breaker: {slow_call: 300ms}}"
+    async with watching(tmp_path, text) as (sandbox, _, viewer):
+        sandbox.gateway.faults = Faults(routes=Fault(answer="hang"))
+        reply = await viewer.ask(*search(1))
+        assert (reply.status, reply.source) == (200, "canned")
+        assert calls(sandbox) <= 2
