@@ -404,7 +404,7 @@ class Settings(Section):
             raise Misfits([Misfit(snapshot, "a Redis outlives a restart by itself", (url,))])
         if not self.cache.url.startswith("memory:") and not self.identity.key.get_secret_value():
             key, url = ("identity", "key"), ("cache", "url")
-            raise Misfits([Misfit(key, "sessions in a Redis want a key to encrypt them with", (url,))])
+            raise Misfits([Misfit(key, "sessions in a Redis want identity.key to encrypt them", (url,))])
         if self.admin.overlaps(self.listen):
             raise Misfits([Misfit(("admin",), "listen and admin are the same address", (("listen",),))])
         return self
