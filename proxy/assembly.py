@@ -30,7 +30,7 @@ from proxy.events import Observe, TlsName
 from proxy.headers import Clients
 from proxy.kaltura import FIELDS
 from proxy.keeping import open_cache
-from proxy.ladder import Ladder, Policy
+from proxy.ladder import RESERVED_SHARE, Ladder, Policy
 from proxy.listener import Listener
 from proxy.logs import EventLog
 from proxy.metrics import Metrics
@@ -135,7 +135,7 @@ async def assemble(
         "canned": Canned(configuration.mocks, shop.scope),
     }
     policy = policy_of(settings)
-    answer: Source = Ladder(sources, policy, shop.observe)
+    answer: Source = Ladder(sources, policy, shop.observe, RESERVED_SHARE * settings.gateway.timeout.total)
     tunnels = Tunnels()
     parts = Parts(metrics, shop.observe, policy, FixedDialect(table), tunnels, shop.server_tls)
     if settings.mode != "offline":

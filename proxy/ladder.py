@@ -28,6 +28,8 @@ _ERRORS: Mapping[FailureKind, tuple[int, str]] = {
 }
 _BUSY = frozenset({429, 503})
 _DEFAULT_RETRY_AFTER = 5.0
+RESERVED_SHARE = 0.25
+"""The share of a call's time that the gateway leaves for Kaltura behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +65,25 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Asks a route's sources in turn, as `policy` orders them."""
+    """Asks a route's sources in turn, as `policy` orders them.
+
+    `reserve` is how much of its time, in seconds, a call keeps for Kaltura where that comes after the
+    gateway: one that hangs would else leave it none, and be covered for only once its breaker is open.
+    """
 
     sources: Mapping[SourceName, Source]
     policy: Policy
     observe: Observe
+    reserve: float = 0.0
 
     async def __call__(self, call: Call) -> Answer:
         """Return the first answer, or the honest error of the first failure."""
         failures: list[Failure] = []
-        for name in self.policy.order(call.route):
+        order = self.policy.order(call.route)
+        for place, name in enumerate(order):
+            kept = self.reserve if name == "gateway" and "kaltura" in order[place:] else 0.0
             try:
-                answer = await self.sources[name](call)
+                answer = await self.sources[name](replace(call, deadline=call.deadline - kept))
             except SourceFailed as error:
                 if error.failure.kind is FailureKind.NOTHING_KEPT:
                     continue  # no failure: it was never promised

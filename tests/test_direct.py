@@ -31,10 +31,12 @@ def switched_on(url: str, secret: str = ADMIN_SECRET) -> str:
 
 
 @asynccontextmanager
-async def directly(folder: Path, text: str = "") -> AsyncIterator[tuple[Sandbox, Sidecar, Viewer]]:
+async def directly(
+    folder: Path, text: str = "", gateway: str = NEWER
+) -> AsyncIterator[tuple[Sandbox, Sidecar, Viewer]]:
     """Run a sandbox with a sidecar in front that may ask its Kaltura."""
     async with Sandbox() as sandbox:
-        text = switched_on(sandbox.kaltura.url) + NEWER + text
+        text = switched_on(sandbox.kaltura.url) + gateway + text
         configuration = configured(
             folder,
             text,
@@ -109,6 +111,19 @@ async def test_viewers_who_ask_for_the_same_share_kalturas_answer(tmp_path: Path
             "activity-proxy; fwd=miss",
             "activity-proxy; fwd=miss; collapsed",
         }
+
+
+async def test_a_gateway_that_hangs_leaves_kaltura_its_time(tmp_path: Path) -> None:
+    """One that answers nothing until its time is over is covered for before any breaker knows of it."""
+    times = "timeout: {connect: 100ms, attempt: 500ms, total: 1s}, breaker: {slow_call: 1s}"
+    text = f"gateway: {{dialect: newer, {times}}}"
+    async with directly(tmp_path, text, gateway="") as (sandbox, sidecar, viewer):
+        await until(lambda: sidecar.parts.tokens is not None and sidecar.parts.tokens.status.age is not None)
+        sandbox.gateway.faults = Faults(routes=Fault(answer="hang"))
+        reply = await viewer.ask(*VIDEO)
+        assert {breaker.state for breaker in sidecar.parts.breakers.values()} == {"closed"}
+    assert (reply.status, reply.source) == (200, "kaltura")
+    assert "error=http_response_timeout" in reply.headers["Proxy-Status"]
 
 
 async def test_an_absent_video_is_a_404_of_kaltura(tmp_path: Path) -> None:

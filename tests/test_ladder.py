@@ -1,7 +1,7 @@
 """Whom a route asks, in which order, and what is said when nobody answers."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -306,3 +306,31 @@ async def test_the_honest_error_is_the_gateways(first: SourceName) -> None:
     assert (answer.status, answer.failures) == (503, failures)
     assert answer.problem is not None
     assert answer.problem.code == "gateway_unreachable"
+
+
+@pytest.mark.parametrize(
+    ("route", "on", "expected"),
+    [
+        (DIRECT, True, {"gateway": 6.0, "activity": 8.0, "kaltura": 8.0, "canned": 8.0}),
+        (DIRECT, False, {"gateway": 8.0, "activity": 8.0, "canned": 8.0}),
+        (PREFERRED, True, {"kaltura": 8.0, "gateway": 8.0, "canned": 8.0}),
+        (BOTH, True, {"gateway": 8.0, "activity": 8.0, "canned": 8.0}),
+    ],
+)
+async def test_the_gateway_leaves_time_for_kaltura_behind_it(
+    route: Route, expected: dict[str, float], *, on: bool
+) -> None:
+    """A quarter of the call's time is kept where Kaltura may be asked after the gateway, and only there."""
+    deadlines: dict[str, float] = {}
+
+    def late(source: SourceName) -> Source:
+        async def fail(call: Call) -> Answer:
+            deadlines[source] = call.deadline
+            raise SourceFailed(Failure(source, FailureKind.TIMEOUT, "late"))
+
+        return fail
+
+    sources = {name: late(name) for name in get_args(SourceName)}
+    laddered = Policy("auto", production=False, named=frozenset(), kaltura=on)
+    await Ladder(sources, laddered, Events().append, reserve=2.0)(replace(CALL, route=route, deadline=8.0))
+    assert deadlines == expected
