@@ -38,7 +38,7 @@ from proxy.origin import Origin
 from proxy.passthrough import PassThrough
 from proxy.paths import PathIndex
 from proxy.provenance import open_to_all, provenance
-from proxy.rate import Buckets, RateLimit, address_key
+from proxy.rate import Admission, Buckets, RateLimit
 from proxy.ready import Ready
 from proxy.request_id import RequestIds
 from proxy.server import HttpServer, origin_form, public_server
@@ -101,10 +101,10 @@ def service_of(settings: Settings) -> Subject:
     return Subject("service", login.discord_id, login.username, tuple(login.roles))
 
 
-def _rate_limit(limits: LimitSettings, clock: Clock) -> RateLimit[str] | None:
+def _rate_limit(limits: LimitSettings, clock: Clock) -> RateLimit | None:
     if limits.rate is None:
         return None
-    return RateLimit(Buckets(limits.rate, limits.burst, clock.monotonic), address_key)
+    return RateLimit(Buckets(limits.rate, limits.burst, clock.monotonic))
 
 
 async def assemble(
@@ -179,7 +179,7 @@ async def assemble(
             request_ids,
             clock,
             shop.observe,
-            rate,
+            None if rate is None else rate.by_address,
         )
     listener = Listener(
         routes=PathIndex.of([(route.match, name) for name, route in table.items()]),
@@ -197,7 +197,7 @@ async def assemble(
         request_ids=request_ids,
         clock=clock,
         observe=shop.observe,
-        admit=None if rate is None else lambda request: rate(address(request)),
+        admit=None if rate is None else Admission(rate, viewers.recognise, address),
         learn=ready.learn if ready is not None else lambda _target, _call, _answer: None,
     )
     public = public_server(

@@ -88,7 +88,7 @@ class Listener:
     request_ids: RequestIds
     clock: Clock
     observe: Observe
-    admit: Callable[[web.BaseRequest], Mapping[str, str] | None] | None = None
+    admit: Callable[[web.BaseRequest], Awaitable[Mapping[str, str] | None]] | None = None
     learn: Callable[[str, Call, Answer], None] = field(default=lambda _target, _call, _answer: None)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -130,7 +130,7 @@ class Listener:
 
     async def _respond(self, request: web.BaseRequest, account: _Account) -> web.StreamResponse:
         try:
-            if self.admit is not None and (late := self.admit(request)) is not None:
+            if self.admit is not None and (late := await self.admit(request)) is not None:
                 raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
             if _came_by(request, VIA.decode()):
                 raise Refusal(508, "The request has come by this proxy before", "loop_detected")

@@ -1,17 +1,20 @@
 """How often one client may ask: a token bucket for each, in a table of bounded size."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from math import ceil
-from typing import Final, Generic, TypeVar
+from typing import Final
+
+from aiohttp import web
+
+from proxy.call import Subject
+from proxy.headers import Field
 
 CLIENTS: Final = 65_536
 """Buckets that are kept, about 150 bytes each."""
 _ROUNDING: Final = 1e-9  # seconds; a client that waited as long as it was told is let in
 POLICY: Final = "client"
-
-Asked_contra = TypeVar("Asked_contra", contravariant=True)
 
 
 @dataclass(slots=True)
@@ -49,22 +52,22 @@ class Buckets:
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit(Generic[Asked_contra]):
-    """Says of each request whether its client asks too often.
-
-    `who` gives the client's key: its verified user, or else its address.
-    """
+class RateLimit:
+    """Says whether a client asks too often."""
 
     buckets: Buckets
-    who: Callable[[Asked_contra], str]
 
-    def __call__(self, request: Asked_contra) -> Mapping[str, str] | None:
-        """Return None to let the request in, or the fields of its 429 (RFC 6585 section 4).
+    def by_address(self, address: str) -> Mapping[str, str] | None:
+        """Say it of whoever has an address."""
+        return self(address_key(address))
+
+    def __call__(self, client: str) -> Mapping[str, str] | None:
+        """Return None to let a client's request in, or the fields of its 429 (RFC 6585 section 4).
 
         `RateLimit-Policy` and `RateLimit` are as in draft-ietf-httpapi-ratelimit-headers-10: quota and
         window; what is left, and for how many seconds. The window is the time in which an empty bucket fills.
         """
-        wait = self.buckets.take(self.who(request))
+        wait = self.buckets.take(client)
         if not wait:
             return None
         quota, seconds = self.buckets.burst, ceil(wait)
@@ -74,6 +77,25 @@ class RateLimit(Generic[Asked_contra]):
             "RateLimit-Policy": f'"{POLICY}";q={quota};w={window}',
             "RateLimit": f'"{POLICY}";r=0;t={seconds}',
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Limits each viewer who is signed in, wherever they are, and all others by their `address`.
+
+    `recognise` tells by header fields who calls; it looks nothing up where nothing is shown.
+    """
+
+    limit: RateLimit
+    recognise: Callable[[Sequence[Field]], Awaitable[Subject]]
+    address: Callable[[web.BaseRequest], str]
+
+    async def __call__(self, request: web.BaseRequest) -> Mapping[str, str] | None:
+        """Return None to let the request in, or the fields of its 429."""
+        subject = await self.recognise(request.raw_headers)
+        if subject.kind == "user":
+            return self.limit(f"user {subject.discord_id}")
+        return self.limit.by_address(self.address(request))
 
 
 def address_key(address: str) -> str:

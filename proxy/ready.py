@@ -95,7 +95,7 @@ class Ready:
         if route is not self.route(route.name):
             return False
         client = self.client(peer, request.headers)
-        if self.admit is not None and self.admit(client) is not None:
+        if self.admit is not None and (_shows_who(request) or self.admit(client) is not None):
             return False
         request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
         self.observe(_STARTED)
@@ -128,6 +128,11 @@ class Ready:
         known.before_id, _, known.after_id = start.partition(_ID.encode())
         known.entry, known.since, known.until = entry, now, min(now + left - ttl, floor(now) + 1.0)
         return True
+
+
+def _shows_who(request: RawRequestMessage) -> bool:
+    """Tell whether the client may be somebody who is limited as such: the listener finds out."""
+    return hdrs.COOKIE in request.headers or hdrs.AUTHORIZATION in request.headers
 
 
 def _is_plain(request: RawRequestMessage) -> bool:

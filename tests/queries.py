@@ -30,6 +30,7 @@ from proxy.events import (
     RequestStarted,
     RetryScheduled,
     RetrySuppressed,
+    SignInFailed,
     SnapshotIgnored,
     SourceFailedEvent,
     StoreTroubled,
@@ -79,6 +80,7 @@ def happenings() -> Iterator[Event]:
     yield FixedTokenRefused("service")
     yield KalturaSessionFailed("timeout")
     yield StoreTroubled("slow")
+    yield SignInFailed("discord_unreachable")
     yield SnapshotIgnored("damaged")
     yield SourceFailedEvent("video", failure, "r")
     yield DialectChosen("session", "newer", "no such route")

@@ -8,12 +8,14 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.credentials import COOKIE
 from proxy.events import Limited
 from proxy.rate import Buckets, RateLimit, address_key
 from tests.clocks import FakeClock
 from tests.configurations import Folder
 from tests.listener_fakes import listening
-from tests.running import configured, watched
+from tests.running import configured, watched, watching
+from tests.viewers import asked, sign_in
 
 rates = st.sampled_from([0.1, 1 / 3, 1.0, 7.0, 50.0, 999.0])
 bursts = st.integers(1, 50)
@@ -94,7 +96,7 @@ def test_an_ipv6_client_is_its_network(address: str, key: str) -> None:
 @pytest.mark.parametrize(("rate", "burst", "window"), [(50.0, 100, 2), (100 / 60, 100, 60), (50.0, 1, 1)])
 def test_a_refusal_says_when_to_come_again(rate: float, burst: int, window: int) -> None:
     """Whole seconds, in the structured form of the draft: an item of strings and integers each."""
-    limit = RateLimit(Buckets(rate, burst, FakeClock().monotonic), str)
+    limit = RateLimit(Buckets(rate, burst, FakeClock().monotonic))
     assert [limit("a") for _ in range(burst)] == [None] * burst
     fields = limit("a")
     assert fields is not None
@@ -106,7 +108,7 @@ def test_a_refusal_says_when_to_come_again(rate: float, burst: int, window: int)
 async def test_a_client_over_its_rate_gets_a_429() -> None:
     """In the error shape, with what `admit` says, counted; nothing is called, rewritten or passed through."""
 
-    def admit(asked: web.BaseRequest) -> dict[str, str] | None:
+    async def admit(asked: web.BaseRequest) -> dict[str, str] | None:
         return {"Retry-After": "7", "RateLimit": "x"} if asked.headers["X-Who"] == "busy" else None
 
     async with listening(admit=admit) as bench:
@@ -167,3 +169,24 @@ def test_a_rate_shared_by_all_is_warned_of(tmp_path: Path) -> None:
     )
     assert folder.load("limits: {rate: 50/s}\ntrusted_proxies: [10.0.0.0/8]").warnings == ()
     assert folder.load("limits: {rate: off}").warnings == ()
+
+
+async def test_viewers_who_are_signed_in_have_rates_of_their_own(tmp_path: Path) -> None:
+    """Behind one address, each theirs by cookie and token alike; a credential of nobody's is no way out."""
+    async with watching(tmp_path, "limits: {rate: 1/h, burst: 2}") as (_, _, viewer):
+        alice, bob = await sign_in(viewer, "alice"), await sign_in(viewer, "bob")
+        for person in (alice, bob):
+            statuses = [
+                (await asked(viewer, "GET", target, None, headers)).status
+                for target, headers in (
+                    ("/api/kaltura/video/1_e0000003", person.by_cookie),
+                    ("/anything", person.by_token),
+                    ("/api/kaltura/video/1_e0000003", person.by_cookie),
+                    ("/api/kaltura/video/1_e0000003", person.by_token),
+                )
+            ]
+            assert statuses[2:] == [429, 429]
+            assert 429 not in statuses[:2]
+        # The two sign-ins were the address's.
+        for headers in ({}, {"Authorization": "Bearer guess"}, {"Cookie": f"{COOKIE}=guess"}):
+            assert (await asked(viewer, "GET", "/anything", None, headers)).status == 429

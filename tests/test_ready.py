@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from proxy import ready as module
 from proxy.caching import Caching, Flights, Keys
@@ -71,7 +72,11 @@ async def shelf(
     )
     changes: dict[str, Any] = {"route": route, "clock": clock, "observe": events.append}
     if admit is not None:
-        changes["admit"] = lambda request: admit(request.remote or "")
+
+        async def admitted(request: web.BaseRequest) -> Mapping[str, str] | None:
+            return admit(request.remote or "")
+
+        changes["admit"] = admitted
     async with listening(answer, at_once=ready, learn=ready.learn, **changes) as listener:
         it = Shelf(listener, gateway, store, clock, table, events, asked)
         for source in (b"gateway", b"cache"):
@@ -220,6 +225,14 @@ async def test_a_client_that_asks_too_often_hears_of_it() -> None:
         assert [(await it.get()).status for _ in range(3)] == [200, 200, 429]
         assert len(it.asked) == 2
     assert asked == ["127.0.0.1"] * 6  # the last one was asked for by both
+
+
+async def test_where_clients_are_limited_a_viewers_credential_is_looked_into() -> None:
+    """Who is signed in has a rate of their own: the listener has to see who it is, but for that alone."""
+    for admit, ready in ((None, True), (lambda _address: None, False)):
+        async with shelf(admit) as it:
+            for shown in (b"Cookie: a=b", b"Authorization: Bearer t"):
+                assert await it.at_once(shown) is ready
 
 
 async def test_used_answers_stay_in_a_full_store() -> None:
