@@ -14,6 +14,7 @@ from proxy.sandbox import Sandbox
 from proxy.sidecar import Sidecar
 from proxy.workshop import Observers
 from tests.chaos.viewers import KNOWN, Crowd, Seen, play, search, session, wrong
+from tests.chaos.yardstick import Yardstick
 from tests.running import configured
 
 ATTEMPT = 0.4
@@ -46,6 +47,7 @@ class Stage:
     sidecar: Sidecar
     crowd: Crowd
     idle: "Leftovers"
+    yardstick: Yardstick
     events: list[tuple[float, Event]] = field(default_factory=list)
     asked: int = 0
 
@@ -90,7 +92,7 @@ class Stage:
             took = loop.time() - began
             if not old:
                 return took
-            if took > BACK_WITHIN + 10:
+            if took > BACK_WITHIN + 30:
                 raise AssertionError(
                     f"not live {took:.1f} s after the fault: {len(old)} like {old[0]}; "
                     f"{self.sidecar.status()['breakers']} {self.sidecar.status()['token']}"
@@ -100,7 +102,7 @@ class Stage:
     async def empty(self) -> None:
         """Send the crowd home, and wait until nothing is under way for it any more."""
         await self.crowd.stop()
-        await self.idle.gone()
+        await self.idle.gone(1)
 
     def forget(self) -> None:
         """Drop what was noted so far, so that the notes of a long run do not fill the memory."""
@@ -157,12 +159,17 @@ async def staged(folder: Path, seed: int, text: str = "") -> AsyncIterator[Stage
                 await asyncio.sleep(0.01)
             idle = Leftovers.now()
             async with Crowd(f"http://{sidecar.listen}", seed) as crowd:
-                stage = Stage(sandbox, sidecar, crowd, idle, events)
+                yardstick = Yardstick()
+                stage = Stage(sandbox, sidecar, crowd, idle, yardstick, events)
                 await stage.live()
                 crowd.seen.clear()
                 crowd.come_in()
                 await asyncio.sleep(WINDOW)
-                yield stage
+                measuring = asyncio.create_task(yardstick.run())
+                try:
+                    yield stage
+                finally:
+                    measuring.cancel()
     await before.gone()
 
 
@@ -178,11 +185,14 @@ class Leftovers:
         """Count as of now."""
         return cls(len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir())))
 
-    async def gone(self) -> None:
-        """Wait, for a short time, until there is no more than now; fail with what there still is."""
+    async def gone(self, more: int = 0) -> None:
+        """Wait, for a short time, until there is no more than now; fail with what there still is.
+
+        `more` are tasks of the test's own.
+        """
         for _ in range(400):  # idle connections are kept for four seconds
             now = self.now()
-            if now.tasks <= self.tasks and now.files <= self.files:
+            if now.tasks <= self.tasks + more and now.files <= self.files:
                 return
             await asyncio.sleep(0.02)
         raise AssertionError(f"left behind: {self} before, {now} after; {asyncio.all_tasks()}")

@@ -23,10 +23,13 @@ async def test_a_storm_of_faults(tmp_path: Path) -> None:
         while loop.time() < end:
             for name in random.sample(sorted(SCRIPT), 3):
                 struck.append(name)
+                mark = stage.yardstick.mark()
                 await SCRIPT[name](stage, random.uniform(0.2, 1.0), random)
             took = await stage.live()
             assert stage.troubles(shells="shells" in struck[-3:]) == [], f"seed {SEED}: {struck}"
-            assert took <= BACK_WITHIN, f"seed {SEED}: live again only after {took:.1f} s: {struck}"
+            assert took <= BACK_WITHIN or stage.yardstick.busy(mark), (
+                f"seed {SEED}: live again only after {took:.1f} s: {struck}"
+            )
             stage.forget()
         await stage.empty()
         grown = memory() - before

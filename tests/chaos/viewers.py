@@ -18,7 +18,7 @@ SOURCES = frozenset({"gateway", "cache", "stale", "activity", "canned"})
 
 VIEWERS = 50
 PAUSE = 0.25  # seconds between a viewer's requests, on average
-PATIENCE = 5.0  # seconds after which a viewer takes the page for broken
+PATIENCE = 15.0  # seconds after which a viewer takes the page for broken
 KNOWN_IDS = tuple(f"1_e{n:07d}" for n in range(1, 21))
 COLD_IDS = tuple(f"1_e{n:07d}" for n in range(21, 96))
 ABSENT_IDS = tuple(f"1_absent{n:02d}" for n in range(5))
