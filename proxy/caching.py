@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, Value, missing
 from proxy.clock import Clock
-from proxy.events import BreakerChanged, CacheLooked, Crashed, Event, Observe, TokenAcquired
+from proxy.events import CacheLooked, Crashed, Event, Observe, TokenAcquired
+from proxy.outage import is_back
 from proxy.route import Route
 from proxy.store import Entry, Store
 
@@ -83,8 +84,7 @@ class Flights:
 
     def notice(self, event: Event) -> None:
         """Take note of an event: a gateway that is back is asked again at once, for every key."""
-        closed = isinstance(event, BreakerChanged) and event.to_state == "closed"
-        if closed or isinstance(event, TokenAcquired):
+        if is_back(event) or isinstance(event, TokenAcquired):
             self._pauses.clear()
 
     def succeeded(self, key: str) -> None:

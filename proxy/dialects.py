@@ -15,9 +15,9 @@ from yarl import URL
 
 from proxy.call import Answer, Call, FailureKind, Source, SourceFailed, Value
 from proxy.clock import Clock
-from proxy.events import AttemptEnded, BreakerChanged, DialectChosen, Event, Observe
+from proxy.events import AttemptEnded, DialectChosen, Event, Observe
 from proxy.grant import TokenError
-from proxy.outage import is_trouble
+from proxy.outage import is_back, is_trouble
 from proxy.paths import CallTemplate
 from proxy.protocols import Tokens
 from proxy.route import Route
@@ -103,7 +103,7 @@ class AutoDialect:
         A breaker that closed makes them due at once. So does, where none opened, the first answer after
         trouble, but at most once in half a minute.
         """
-        if isinstance(event, BreakerChanged) and event.to_state == "closed":
+        if is_back(event):
             self._troubled = False
             self._due.set()
         elif is_trouble(event):

@@ -16,10 +16,9 @@ from proxy.events import Event, KalturaSessionFailed, TokenRequested
 from proxy.kaltura import Kaltura
 from proxy.kaltura_api import KalturaApi
 from proxy.kaltura_session import KalturaSessions
+from proxy.outage import KALTURA
 from proxy.tokens import TokenKeeper
 from proxy.workshop import Workshop
-
-BREAKER = "kaltura"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,8 @@ def kaltura_session(connect: float, tls: ssl.SSLContext | None = None) -> Client
     certificate, None for what the system trusts.
     """
     session = ClientSession(
-        connector=TCPConnector(limit=0, ssl=True if tls is None else tls),
+        # Shorter than servers keep idle connections: this side closes them first.
+        connector=TCPConnector(limit=0, keepalive_timeout=4.0, ssl=True if tls is None else tls),
         cookie_jar=DummyCookieJar(),
         trust_env=False,
         timeout=ClientTimeout(total=None, sock_connect=connect),
@@ -54,7 +54,7 @@ async def open_kaltura(shop: Workshop) -> Direct:
     settings, gateway = shop.configuration.settings.kaltura, shop.configuration.settings.gateway
     tls = shop.client_tls("kaltura", settings.tls)
     session = await shop.resources.enter_async_context(kaltura_session(gateway.timeout.connect, tls))
-    breaker = shop.breaker(BREAKER)
+    breaker = shop.breaker(KALTURA)
     api = KalturaApi(settings.url, session, breaker, gateway.timeout.attempt, shop.clock)
     sessions = KalturaSessions(api, settings.partner_id, settings.admin_secret, shop.clock)
 

@@ -213,7 +213,10 @@ class Metrics:
         self._cache = counter("cache_requests_total", "Look-ups in the cache.", "route", "result")
         self._tokens = counter("token_requests_total", "Requests for a gateway token.", "subject", "outcome")
         self._violations = counter(
-            "contract_violations_total", "Gateway answers of no use, by field.", "route", "field"
+            "contract_violations_total",
+            "Answers of no use of the gateway or Kaltura, by field.",
+            "route",
+            "field",
         )
         modes = gauge("mode", "1 for the mode that the sidecar runs in.", "mode")
         for name in (*MODES, mode):

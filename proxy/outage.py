@@ -1,11 +1,20 @@
-"""Which events are signs that the gateway is away, so that another release may be there when it is back."""
+"""Which events are signs that the gateway is away or back; another release may be there then."""
 
 from proxy.call import Failure, FailureKind
-from proxy.events import AttemptEnded, Event, SourceFailedEvent, TokenRequested
+from proxy.events import AttemptEnded, BreakerChanged, Event, SourceFailedEvent, TokenRequested
 
 SIGNS = (SourceFailedEvent, AttemptEnded, TokenRequested)
 """The kinds of events that `is_trouble` knows."""
 _AWAY = frozenset({FailureKind.UNREACHABLE, FailureKind.TIMEOUT, FailureKind.BREAKER_OPEN, FailureKind.TOKEN})
+
+
+KALTURA = "kaltura"
+"""The breaker before Kaltura, which says nothing of the gateway."""
+
+
+def is_back(event: Event) -> bool:
+    """Tell whether an event says that the gateway may be asked again: a circuit breaker before it closed."""
+    return isinstance(event, BreakerChanged) and event.to_state == "closed" and event.breaker != KALTURA
 
 
 def is_trouble(event: Event) -> bool:

@@ -47,6 +47,9 @@ Reply = Annotated[ReplyMapping, Compiled(lambda value: ReplyMapping.compile(text
 Send = Annotated[JsonTemplate, Compiled(_compile_send, (("type", "object"),))]
 
 
+_OTHERS_BREAKERS = frozenset({"token", "kaltura"})
+
+
 class FieldPath(str):
     """A field of a reply: `title`, or `videos[].id` for that field of each element of a list."""
 
@@ -158,8 +161,9 @@ class Route(BaseModel):
             *self._repetition(),
             *self._keeping(),
         ]
-        if self.group == "token":
-            problems.append((("group",), "token is the token endpoint's own breaker"))
+        if self.group in _OTHERS_BREAKERS:
+            whose = "Kaltura's" if self.group == "kaltura" else "the token endpoint's"
+            problems.append((("group",), f"{self.group} is {whose} own breaker"))
         if problems:
             raise Misfits(tuple(problems))
         return self

@@ -430,6 +430,7 @@ async def test_a_gateway_that_is_back_is_asked_at_once(bench: Bench, event: Even
     """Pauses that an outage left behind end with it."""
     bench.flights.failed("a")
     bench.flights.notice(BreakerChanged("catalog", "closed", "open"))
+    bench.flights.notice(BreakerChanged("kaltura", "half_open", "closed"))  # it is not the gateway's
     assert bench.flights.pausing("a")
     bench.flights.notice(event)
     assert not bench.flights.pausing("a")

@@ -145,6 +145,7 @@ async def test_it_asks_again_after_an_outage() -> None:
     it.auto.notice(BreakerRejected("catalog"))
     it.auto.notice(BreakerChanged("catalog", "closed", "open"))
     it.auto.notice(BreakerChanged("catalog", "open", "half_open"))
+    it.auto.notice(BreakerChanged("kaltura", "half_open", "closed"))
     await settle()
     assert it.asked.times == 1
     it.auto.notice(BreakerChanged("catalog", "half_open", "closed"))

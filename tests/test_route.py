@@ -108,6 +108,7 @@ def problems(**changes: Any) -> list[tuple[tuple[str | int, ...], str]]:
         ({"call": "POST /v1", "retry": True}, ("retry",), "a POST must not be repeated"),
         ({"send": {}}, ("send",), "a GET has no body"),
         ({"group": "token"}, ("group",), "token is the token endpoint's own breaker"),
+        ({"group": "kaltura"}, ("group",), "kaltura is Kaltura's own breaker"),
         ({"stale_if_error": 1.0}, ("stale_if_error",), "has no meaning without max_age"),
         ({"stale_while_revalidate": 1.0}, ("stale_while_revalidate",), "has no meaning without max_age"),
         ({"max_age": 1.0, "as": "user"}, ("max_age",), "a user's answer is never kept for others"),
