@@ -8,8 +8,10 @@ import pytest
 from proxy.configuration import load
 from proxy.lookup import carried_directory
 from proxy.sandbox import Sandbox
+from proxy.sandbox_discord import user_of
 from proxy.sandbox_faults import Fault, Faults
 from proxy.sidecar import Sidecar
+from tests.origins import until
 
 playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
 
@@ -98,8 +100,9 @@ async def test_without_a_sidecar_the_page_says_so(sandbox: Sandbox, page: Page) 
     await expect(page.locator("[data-result=Session] code")).to_contain_text("mock_ks_mock_video_3_")
     await page.get_by_role("button", name="Get a play URL").click()
     await came_from(page, '[data-result="Play URL"]', "error")
-    await page.get_by_role("button", name="Exchange a Discord code").click()
-    await expect(page.locator(".entry").first).to_contain_text("Discord token, good for 604800 s")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator(".entry").first).to_contain_text("tokens, but no more")
+    await expect(page.locator("#who-text")).to_have_text("Nobody signed in")
 
 
 async def search(page: Page, words: str) -> None:
@@ -179,3 +182,47 @@ async def test_answers_enter_the_page_as_text(sandbox: Sandbox, page: Page) -> N
         'Sample Video 1 - "<img src=x onerror=alert(1)>"'
     )
     assert await page.locator("main img").count() == 0
+
+
+async def test_the_page_shows_who_is_signed_in(demo_url: str, sandbox: Sandbox, page: Page) -> None:
+    """Play URLs are the viewer's who signed in, after a reload too; then another's; then the service's."""
+
+    async def plays_as(words: str) -> None:
+        await page.get_by_role("button", name="Get a play URL").click()
+        await expect(page.locator('[data-result="Play URL"]')).to_contain_text(words)
+
+    await page.goto(demo_url)
+    await page.locator(".card").first.click()
+    await plays_as("made for the service")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator("#who-text")).to_have_text("Signed in: Alice")
+    await plays_as(f"made for the Discord user {user_of('alice').id}")
+    await page.reload()
+    await expect(page.locator("#who-text")).to_have_text("Signed in: Alice")
+    await page.locator(".card").first.click()
+    await plays_as(f"made for the Discord user {user_of('alice').id}")
+    await page.get_by_label("Discord code").select_option("bob")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator("#who-text")).to_have_text("Signed in: Bob")
+    await plays_as(f"made for the Discord user {user_of('bob').id}")
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.locator("#who-text")).to_have_text("Nobody signed in")
+    await plays_as("made for the service")
+
+
+async def test_a_sign_in_without_discord_says_why(demo_url: str, sandbox: Sandbox, page: Page) -> None:
+    """With Discord off nobody is signed in; without its tokens the viewer is known all the same."""
+    await page.goto(demo_url)
+    await came_from(page, "#library-origin", "gateway")
+    await page.get_by_role("switch", name="Discord").click()
+    await expect(page.get_by_role("switch", name="Discord")).not_to_be_checked()
+    await until(lambda: not sandbox.discord.is_online)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator("#viewer-note")).to_contain_text("(discord_unreachable)")
+    await expect(page.locator("#who-text")).to_have_text("Nobody signed in")
+    await page.get_by_role("switch", name="Discord").click()
+    await page.get_by_role("radio", name="No tokens").click()
+    await expect(page.locator("#gateway-text")).to_have_text("Gateway: no tokens")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator("#viewer-note")).to_contain_text("(gateway_error)")
+    await expect(page.locator("#who-text")).to_have_text("Signed in: Alice")

@@ -1,17 +1,25 @@
 """Viewers as themselves, from end to end: a sidecar between sandbox Activity server, gateway and Discord."""
 
 import asyncio
+import gc
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from proxy.credentials import COOKIE
+from proxy.call import Subject
+from proxy.credentials import COOKIE, bearer_key, cookie_key
+from proxy.grant import Grant
 from proxy.sandbox_faults import Fault, Faults
 from proxy.sandbox_releases import GatewayManner
+from proxy.sessions import Session
+from proxy.term import Moment
 from tests.gateway_fakes import http
 from tests.hostile import ONE_TRY, TOKEN, attacked
 from tests.running import watching
+from tests.token_bench import jwt
 from tests.viewers import VIDEO, asked, claims_of, played_by, sign_in
 
 PLAY = f"/api/kaltura/video/{VIDEO}/play"
@@ -234,3 +242,34 @@ async def test_the_activity_servers_answer_changes_in_no_byte(tmp_path: Path) ->
         stage.activity_says = http(200, said).replace(b"text/html", b"application/json")
         got = await stage.ask(b"POST /api/token", b"Content-Length: 0")
     assert got.body.startswith(said[:-1] + b',"api_error":{"code":"discord_unreachable"')
+
+
+async def test_ten_thousand_signed_in_users_cost_less_than_50_mib(tmp_path: Path) -> None:
+    """Their gateway tokens, keepers and sessions, as the sidecar itself makes and bounds them."""
+    async with watching(tmp_path) as (_, sidecar, _):
+        users, sessions = sidecar.parts.users, sidecar.parts.sessions
+        assert users is not None
+        assert sessions is not None
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(10_000):
+                user = Subject("user", str(10**17 + number), f"viewer number {number}")
+                keeper = users.make(user)
+                claims = {"discordId": user.discord_id, "discordUsername": user.username, "serial": number}
+                grant = Grant(jwt(**claims, kalturaUserId=f"discord_{user.discord_id}", iat=1, exp=4e9))
+                keeper._take(grant, Moment(0.0, 1.0), "login")  # type: ignore[attr-defined]  # without a login
+                users._keep(user, keeper)
+                own, twin = cookie_key(str(number)), bearer_key(grant.token)
+                session = Session(user.discord_id, user.username, 4e9, twin)
+                await sessions.put(own, session, 43200)
+                await sessions.put(twin, replace(session, twin=own), 43200)
+            gc.collect()
+            taken = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        size = sessions.size()
+        assert (len(users), size and size[1]) == (10_000, 20_000)
+        print(f"{taken / 1024**2:.1f} MiB for 10 000 users")  # noqa: T201  (shown by pytest -s)
+        assert taken < 50 * 1024**2

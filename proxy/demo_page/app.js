@@ -9,6 +9,7 @@ const SOURCES = {
   activity: "the Activity server’s own",
   canned: "a sample in the gateway’s place",
   direct: "the Activity server’s own",
+  sidecar: "the sidecar’s own",
   error: "no answer to show",
 };
 const FAULTS = [
@@ -57,7 +58,8 @@ async function ask(method, path, { body, signal } = {}) {
     got.data = { error: "No answer", message: String(problem.message) };
   }
   got.ms = Math.round(performance.now() - started);
-  got.ok = got.status >= 200 && got.status < 300 && got.data !== null && typeof got.data === "object";
+  const has = got.data !== null && typeof got.data === "object";
+  got.ok = got.status === 204 || (got.status >= 200 && got.status < 300 && has);
   return got;
 }
 
@@ -73,6 +75,7 @@ function parsed(words) {
 function sourceOf(response, data) {
   const named = response.headers.get("Activity-Proxy-Source");
   if (Object.hasOwn(SOURCES, named)) return named;
+  if (response.status === 204) return "sidecar";
   return response.ok && data !== null ? "direct" : "error";
 }
 
@@ -304,9 +307,46 @@ async function askFor(button, name, method, path, body, value) {
     element("p", { className: "origin" }, [element("strong", { text: name }), ...origin(got)]),
     element("code", { text: got.ok ? String(value(got.data)) : complaint(got) }),
   ]);
+  if (got.ok) result.append(element("p", { className: "origin", text: madeFor(String(value(got.data))) }));
   result.dataset.result = name;
   for (const old of $("detail-results").children) if (old.dataset.result === name) old.remove();
   $("detail-results").prepend(result);
+}
+
+// --- who is signed in -----------------------------------------------------------------------------
+// The cookie is the sidecar's and no script's to read: what is remembered here is the name to show.
+
+async function signIn() {
+  const { value: code, selectedOptions } = $("code");
+  const got = await call("POST", "api/token", ({ api_token, api_error }) =>
+    api_token ? "Discord’s tokens, and the gateway’s for this viewer" : `Discord’s tokens, but ${api_error?.code ?? "no more"}`, { body: { code } });
+  if (!got.ok) return showViewer(null, complaint(got));
+  const { api_token, api_error } = got.data;
+  const known = Boolean(api_token) || Boolean(api_error?.code.startsWith("gateway"));
+  showViewer(known ? selectedOptions[0].text : null, api_error && `${api_error.message} (${api_error.code})`);
+}
+
+async function signOut() {
+  const got = await call("POST", "api/logout", () => "signed out");
+  if (got.ok) showViewer(null);
+}
+
+function showViewer(name, problem) {
+  if (name === null) sessionStorage.removeItem("viewer");
+  else sessionStorage.setItem("viewer", name);
+  $("who").dataset.state = problem ? "faulty" : name === null ? "unknown" : "good";
+  $("who-text").textContent = name === null ? "Nobody signed in" : `Signed in: ${name}`;
+  $("sign-out").hidden = name === null;
+  const usual = name === null ? "Sessions and play URLs are the service’s own." : `Sessions and play URLs are ${name}’s own.`;
+  $("viewer-note").textContent = problem || usual;
+}
+
+function madeFor(secret) {
+  const found = /\|discord_([\w-]+)\|/.exec(secret);
+  if (found === null) return "a sample, good for nothing";
+  if (/^\d+$/.test(found[1])) return `made for the Discord user ${found[1]}`;
+  if (sessionStorage.getItem("viewer") !== null) showViewer(null, "The sidecar does not know you any more.");
+  return "made for the service";
 }
 
 // --- switches of the sandbox ----------------------------------------------------------------------
@@ -323,6 +363,14 @@ async function setFaults() {
   const [, , faults] = FAULTS.find(([name]) => name === chosen);
   showFaults(await control("PUT", "faults", { ...faults, offline: !$("online").checked }));
   askAgain();
+}
+
+async function setDiscord() {
+  showDiscord(await control("PUT", "discord/faults", { offline: !$("discord-online").checked }));
+}
+
+function showDiscord(faults) {
+  if (faults !== null) $("discord-online").checked = !faults.offline;
 }
 
 async function setKaltura() {
@@ -391,8 +439,8 @@ function wire() {
     askFor(currentTarget, "Session", "POST", "api/kaltura/session", { videoId: state.open }, (data) => data.ks));
   $("ask-play").addEventListener("click", ({ currentTarget }) =>
     askFor(currentTarget, "Play URL", "POST", `api/kaltura/video/${encodeURIComponent(state.open)}/play`, {}, (data) => data.playUrl));
-  $("exchange").addEventListener("click", () => call("POST", "api/token",
-    (data) => `Discord token${data.api_token ? " and gateway token" : ""}, good for ${data.expires_in} s`, { body: { code: "demo" } }));
+  $("sign-in").addEventListener("click", signIn);
+  $("sign-out").addEventListener("click", signOut);
   $("clear").addEventListener("click", () => {
     $("entries").replaceChildren();
     state.tally.clear();
@@ -401,6 +449,7 @@ function wire() {
   $("faults").addEventListener("change", setFaults);
   $("online").addEventListener("change", setFaults);
   $("kaltura-online").addEventListener("change", setKaltura);
+  $("discord-online").addEventListener("change", setDiscord);
   $("manner").addEventListener("change", async () => {
     await control("PUT", "manner", { manner: $("manner").value });
     askAgain();
@@ -413,9 +462,11 @@ function wire() {
 
 async function start() {
   wire();
+  showViewer(sessionStorage.getItem("viewer"));
   showVideos();
   showFaults(await control("GET", "faults"));
   showKaltura(await control("GET", "kaltura/faults"));
+  showDiscord(await control("GET", "discord/faults"));
   const manner = await control("GET", "manner");
   if (manner !== null) $("manner").value = manner.manner;
 }
