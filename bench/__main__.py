@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.cases import CASES
+from bench.cases import CASES, SIDECAR
 from bench.contenders import CONTENDERS, HERE, tool
 from bench.loads.telling import many_files
 from bench.report import as_json, markdown, surroundings
@@ -28,6 +28,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help=f"contenders, of: {', '.join(CONTENDERS)}")
     parser.add_argument("--rounds", type=int, help="most rounds of a case")
     parser.add_argument("--seconds", type=float, help="most seconds of a measurement")
+    parser.add_argument("--profile", action="store_true", help="draw flame graphs of the sidecar")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the reports")
     asked = parser.parse_args()
     asked.only = frozenset(filter(None, map(str.strip, asked.only.split(","))))
@@ -56,6 +57,7 @@ def main() -> int:
     # As if it were Ctrl-C: everything that was started is stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     many_files()
+    asked.results.mkdir(parents=True, exist_ok=True)
     if not tool("wrk"):
         print("wrk is needed: on Debian and Ubuntu, apt-get install wrk", file=sys.stderr)
         return 2
@@ -63,6 +65,7 @@ def main() -> int:
         [case for case in CASES if case.letter in asked.cases],
         asked.only,
         essential=asked.quick,
+        graphs=asked.results if asked.profile else None,
         most_rounds=asked.rounds or (QUICK_ROUNDS if asked.quick else 1000),
         most_seconds=asked.seconds or (QUICK_SECONDS if asked.quick else 1000.0),
     )
@@ -72,15 +75,16 @@ def main() -> int:
         about = surroundings()
         results = run(plan, lambda line: print(line, flush=True))
     about = {**about, "minutes": round((time.monotonic() - began) / 60, 1)}
-    asked.results.mkdir(parents=True, exist_ok=True)
     report = markdown(about, results)
     name = "quick" if asked.quick else "full"
+    if asked.only or asked.rounds or asked.seconds or len(plan.cases) < len(CASES):
+        name = "part"
     (asked.results / f"{name}.md").write_text(report, encoding="utf-8")
     text = json.dumps(as_json(about, results), indent=1)
     (asked.results / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     print()
     print(report)
-    return 0
+    return int(any(label.startswith(SIDECAR) for result in results for label in result.missing))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ from bench.processes import Cores, Running, pinned
 Sample = Mapping[str, float]
 """What was measured, by names of `bench.report.HEADINGS`; and `errors`."""
 CONNECTIONS = 64
+
+
+class LoadFailed(Exception):
+    """A load did not come to its end, with what it said."""
+
+
 _FILES_BESIDE = 200
 
 
@@ -70,17 +76,20 @@ def wrk(*arguments: str, connections: int = CONNECTIONS) -> Load:
         command += ["--timeout", "10s", "-s", str(HERE / "wrk.lua"), shot.server.url + shot.path, "--"]
         command += [it.format(number=f"{shot.number:03d}") for it in arguments]
         cpu, rss = shot.server.cpu_seconds(), shot.server.rss_bytes()
-        told = subprocess.run(
-            pinned(shot.cores.load, command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=shot.patience,
-            check=False,
-        )
+        try:
+            told = subprocess.run(
+                pinned(shot.cores.load, command),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=shot.patience,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise LoadFailed(f"wrk did not end within {shot.patience:.0f} s") from None
         cpu = shot.server.cpu_seconds() - cpu
         if told.returncode != 0 or not told.stdout.strip():
-            raise RuntimeError(f"wrk failed: {told.stdout[-300:]} {told.stderr[-600:]}")
+            raise LoadFailed(f"wrk failed: {told.stdout[-300:]} {told.stderr[-600:]}")
         return _figures(shot, told.stdout.strip().splitlines()[-1], cpu, rss)
 
     return run
@@ -109,19 +118,19 @@ def _generated(shot: Shot, command: Sequence[str], errors: IO[str]) -> Sample:
     )
     try:
         if process.stdin is None or process.stdout is None or process.stdout.readline() != "begin\n":
-            raise RuntimeError(f"{command[2]} did not begin")
+            raise LoadFailed(f"{command[2]} did not begin")
         cpu, rss = shot.server.cpu_seconds(), shot.server.rss_bytes()
         line = process.stdout.readline()
         cpu = shot.server.cpu_seconds() - cpu
         if not line:
-            raise RuntimeError(f"{command[2]} told nothing")
+            raise LoadFailed(f"{command[2]} told nothing")
         sample = _figures(shot, line, cpu, rss)
         process.stdin.close()
         process.wait(30)
-    except RuntimeError as error:
-        process.wait(5)
+    except (LoadFailed, subprocess.TimeoutExpired) as error:
+        process.kill()
         errors.seek(0)
-        raise RuntimeError(f"{error}: {errors.read()[-600:]}") from None
+        raise LoadFailed(f"{error}: {errors.read()[-600:]}") from None
     finally:
         process.kill()
         process.wait()

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from bench.cases import Case, Entry
+from bench.cases import SIDECAR, Case, Entry
 from bench.contenders import CONTENDERS, Place
-from bench.load import Sample, Shot
+from bench.load import LoadFailed, Sample, Shot
 from bench.processes import Cores, DidNotStart, Running, free_port, running
+from bench.profiler import profiled
 from bench.report import HEADINGS, Results
 
 OVERHEAD = 0.4
 """Seconds that a measurement takes beside its load, for the estimate."""
+PROFILE = 8.0
+"""Seconds that a flame graph is about."""
 START = 1.5
 """Seconds that starting and stopping take, for the estimate."""
 
@@ -26,7 +29,8 @@ Say = Callable[[str], object]
 class Plan:
     """What to run: cases, contenders (all, when empty), and limits to rounds and their seconds.
 
-    `essential`: only the rows that goals are about.
+    `essential`: only the rows that goals are about. `graphs`: a folder for flame graphs of the sidecar, one
+    for each row, drawn after the rounds.
     """
 
     cases: Sequence[Case]
@@ -34,6 +38,7 @@ class Plan:
     essential: bool = False
     most_rounds: int = 1000
     most_seconds: float = 1000.0
+    graphs: Path | None = None
 
     def seconds_in_all(self) -> float:
         """Estimate how long it takes."""
@@ -57,7 +62,7 @@ class Plan:
 def run(plan: Plan, say: Say) -> list[Results]:
     """Run the cases, one after the other."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, _origin(Path(folder)) as place:
-        return [_measure(case, place, say) for case in plan.as_asked()]
+        return [_measure(case, place, say, plan.graphs) for case in plan.as_asked()]
 
 
 @contextlib.contextmanager
@@ -79,19 +84,20 @@ def _estimate(case: Case) -> float:
     return measuring + contenders * START + rows * (case.warm_up + OVERHEAD)
 
 
-def _measure(case: Case, place: Place, say: Say) -> Results:
+def _measure(case: Case, place: Place, say: Say, graphs: Path | None) -> Results:
     results = Results(case)
     say(f"({case.letter}) {case.title}")
     for entry in case.entries:
         if reason := CONTENDERS[entry.contender].missing():
             results.missing[entry.label] = reason
-    rounds = _anew if case.anew else _kept
-    for number, told in enumerate(rounds(case, place, results), 1):
+    rounds = _anew(case, place, results) if case.anew else _kept(case, place, results, graphs)
+    for number, told in enumerate(rounds, 1):
         for label, sample in told.items():
             results.samples.setdefault(label, []).append(_above(sample, told.get(case.above)))
         rates = (f"{label} {sample.get(case.compare, 0):,.0f}" for label, sample in told.items())
         say(f"  round {number}: {HEADINGS[case.compare]}: {', '.join(rates)}")
     for label, reason in results.missing.items():
+        results.samples.pop(label, None)  # of a row that failed on the way the rest says little
         say(f"  left out: {label}: {reason}")
     return results
 
@@ -107,30 +113,45 @@ def _taking_part(case: Case, results: Results) -> list[Entry]:
     return [entry for entry in case.entries if entry.label not in results.missing]
 
 
-def _kept(case: Case, place: Place, results: Results) -> Iterator[Mapping[str, Sample]]:
+def _kept(case: Case, place: Place, results: Results, graphs: Path | None) -> Iterator[Mapping[str, Sample]]:
     """Start everything once, warm it up, and give what each round measured, by row."""
     with contextlib.ExitStack() as stack:
         servers: dict[str, tuple[Running, int]] = {}
         for entry in _taking_part(case, results):
             if entry.contender not in servers:
-                try:
+                with _missing(entry, results):
                     server = stack.enter_context(CONTENDERS[entry.contender].start(place))
-                except DidNotStart as error:
-                    results.missing[entry.label] = str(error)
-                else:
                     servers[entry.contender] = server, server.rss_bytes()
         numbers = count()
 
-        def measured(entry: Entry, seconds: float) -> Sample:
-            server, rss = servers[entry.contender]
-            shot = Shot(server, entry.path, seconds, next(numbers), place.cores, rss)
-            return (entry.load or case.load)(shot)
+        def measured(seconds: float) -> Mapping[str, Sample]:
+            told: dict[str, Sample] = {}
+            for entry in _taking_part(case, results):
+                server, rss = servers[entry.contender]
+                shot = Shot(server, entry.path, seconds, next(numbers), place.cores, rss)
+                with _missing(entry, results):
+                    told[entry.label] = (entry.load or case.load)(shot)
+            return told
 
-        entries = _taking_part(case, results)
-        for entry in entries:
-            measured(entry, case.warm_up)
+        measured(case.warm_up)
         for _ in range(case.rounds):
-            yield {entry.label: measured(entry, case.seconds) for entry in entries}
+            yield measured(case.seconds)
+        for entry in _taking_part(case, results):
+            if graphs and entry.contender.startswith(SIDECAR):
+                server, rss = servers[entry.contender]
+                shot = Shot(server, entry.path, PROFILE, next(numbers), place.cores, rss)
+                graph = graphs / f"profile-{case.letter}-{entry.label.replace(' ', '-')}.svg"
+                with profiled(server, PROFILE, graph):
+                    (entry.load or case.load)(shot)
+
+
+@contextlib.contextmanager
+def _missing(entry: Entry, results: Results) -> Iterator[None]:
+    """Leave a row out when it cannot be started or measured, and go on: the others are worth having."""
+    try:
+        yield
+    except (DidNotStart, LoadFailed) as error:
+        results.missing[entry.label] = " ".join(str(error).split())
 
 
 def _anew(case: Case, place: Place, results: Results) -> Iterator[Mapping[str, Sample]]:
@@ -138,10 +159,7 @@ def _anew(case: Case, place: Place, results: Results) -> Iterator[Mapping[str, S
     for number in range(case.rounds):
         told: dict[str, Sample] = {}
         for entry in _taking_part(case, results):
-            try:
-                with CONTENDERS[entry.contender].start(place) as server:
-                    shot = Shot(server, entry.path, case.seconds, number, place.cores, server.rss_bytes())
-                    told[entry.label] = (entry.load or case.load)(shot)
-            except DidNotStart as error:
-                results.missing[entry.label] = str(error)
+            with _missing(entry, results), CONTENDERS[entry.contender].start(place) as server:
+                shot = Shot(server, entry.path, case.seconds, number, place.cores, server.rss_bytes())
+                told[entry.label] = (entry.load or case.load)(shot)
         yield told

@@ -1,5 +1,6 @@
 """The bench runs: it measures what it says that it measures."""
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -7,15 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from pytest_aiohttp.plugin import AiohttpClient
 
 from bench import guard
 from bench.__main__ import QUICK_ROUNDS, QUICK_SECONDS
 from bench.cases import CASES, Case, Entry, Goal
 from bench.contenders import CONTENDERS
 from bench.load import wrk
-from bench.payloads import CACHED_BODY, CACHED_HEADERS, KIB
+from bench.origin import Origin, Streams
+from bench.payloads import KIB, VIDEO_ID
+from bench.peers.bare import application
 from bench.report import HEADINGS, Results, as_json, markdown
 from bench.run import Plan
+from tests.running import configured, watched
 
 ROOT = Path(__file__).parent.parent
 linux = pytest.mark.skipif(
@@ -104,8 +109,8 @@ def _run(folder: Path, *arguments: str) -> dict[str, dict[str, list[dict[str, fl
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads((folder / "full.json").read_text())["cases"]
-    assert (folder / "full.md").read_text().startswith("# Measured")
+    told = json.loads((folder / "part.json").read_text())["cases"]
+    assert (folder / "part.md").read_text().startswith("# Measured")
     return {case["case"]: case["samples"] for case in told}
 
 
@@ -165,7 +170,21 @@ def test_the_committed_budget_has_every_case() -> None:
         assert all(number > 0 for number in budget.values())
 
 
-def test_what_the_limit_sends_has_one_kibibyte() -> None:
-    """The answer that all cached rows send has the size that the case's title says."""
-    assert len(CACHED_BODY) == KIB
-    assert {"ETag", "Cache-Status", "X-Request-Id"} <= CACHED_HEADERS.keys()
+async def test_the_limit_sends_what_the_sidecar_sends(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """The bare handler's ready answer has the body and the header names of the sidecar's cached one."""
+    loop = asyncio.get_running_loop()
+    origin = await loop.create_server(lambda: Origin(Streams()), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{origin.sockets[0].getsockname()[1]}"
+    settings = (ROOT / "bench" / "sidecar.yaml").read_text().replace("${BENCH_ORIGIN}", url)
+    bare = await aiohttp_client(application(url))
+    async with watched(configured(tmp_path, settings)) as (sidecar, viewer):
+        target = f"/api/kaltura/video/{VIDEO_ID}"
+        await viewer.ask("GET", target)
+        async with viewer.session.get(f"http://{sidecar.listen}{target}") as cached:
+            body, names = await cached.read(), {name.title() for name in cached.headers}
+    ready = await bare.get("/ready")
+    assert cached.headers["Activity-Proxy-Source"] == "cache"
+    assert await ready.read() == body
+    assert {name.title() for name in ready.headers} - {"Server"} == names
+    assert len(body) == KIB
+    origin.close()
