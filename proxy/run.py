@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy import __version__
 from proxy.configuration import Configuration
+from proxy.heap import settled
 from proxy.server import c_parser_in_use
 from proxy.sidecar import Sidecar
 from proxy.tls import TlsMistake
@@ -41,7 +42,8 @@ async def serve(configuration: Configuration, say: Say, complain: Say, *, then: 
         say(ready_line(sidecar))
         if then:
             say(then.format(public=sidecar.listen))
-        await first
+        with settled():
+            await first
         if not await _unless(second, sidecar.stop()):
             await sidecar.stop(at_once=True)
     return 0
