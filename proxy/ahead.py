@@ -1,16 +1,38 @@
 """Before the server's handler: requests that are answered within the call that brings their bytes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from aiohttp import StreamReader
+from aiohttp import HttpVersion11, StreamReader, hdrs
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from proxy.headers import sound_host
 
-AtOnce = Callable[[RawRequestMessage, str | None, Callable[[Iterable[bytes]], None]], bool]
+Send = Callable[[Iterable[bytes]], None]
+AtOnce = Callable[[RawRequestMessage, str | None, Send], bool]
 """Answers a request without a body, from that peer, by sending bytes, or leaves it and returns false."""
+
+_ASKS_MORE = (hdrs.IF_NONE_MATCH, hdrs.VIA, hdrs.EXPECT, hdrs.TRANSFER_ENCODING)
+"""Fields that want to be looked into by the listener, or by the server."""
+
+
+def is_plain(request: RawRequestMessage) -> bool:
+    """Tell whether a request without a body asks for nothing but its target's answer."""
+    if request.method != hdrs.METH_GET or request.should_close or request.version != HttpVersion11:
+        return False
+    headers: Mapping[str, str] = request.headers
+    return not any(name in headers for name in _ASKS_MORE)
+
+
+def shows_who(request: RawRequestMessage) -> bool:
+    """Tell whether the client may be somebody who is limited as such: the listener finds out."""
+    return hdrs.COOKIE in request.headers or hdrs.AUTHORIZATION in request.headers
+
+
+def either(first: AtOnce, second: AtOnce) -> AtOnce:
+    """Return what answers as the first does, or else as the second does."""
+    return lambda request, peer, send: first(request, peer, send) or second(request, peer, send)
 
 
 class Connection(Protocol):

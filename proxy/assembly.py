@@ -20,7 +20,7 @@ from proxy import __version__
 from proxy.activity import Activity, activity_session
 from proxy.bounds import Bounds
 from proxy.breaker import Breaker
-from proxy.call import Source, SourceName, Subject
+from proxy.call import Answer, Call, Source, SourceName, Subject
 from proxy.canned import Canned
 from proxy.clock import Clock
 from proxy.configuration import Configuration
@@ -39,11 +39,11 @@ from proxy.passthrough import PassThrough
 from proxy.paths import PathIndex
 from proxy.provenance import open_to_all, provenance
 from proxy.rate import Admission, Buckets, RateLimit
-from proxy.ready import Ready
 from proxy.request_id import RequestIds
 from proxy.server import HttpServer, origin_form, public_server
 from proxy.sessions import SessionStore
 from proxy.settings import LimitSettings, ServerTlsSettings, Settings
+from proxy.shortcuts import open_shortcuts
 from proxy.store import Store
 from proxy.tokens import TokenKeeper
 from proxy.tunnel import Tunnels
@@ -168,18 +168,17 @@ async def assemble(
         return client(request.remote, request.headers)
 
     rate = _rate_limit(settings.limits, clock)
-    ready = None
+    shortcuts = None
     if keeping is not None:
-        ready = Ready(
-            keeping.store,
-            keeping.key,
-            parts.dialects.route,
-            fields,
-            client,
-            request_ids,
-            clock,
-            shop.observe,
-            None if rate is None else rate.by_address,
+        shortcuts = open_shortcuts(
+            shop,
+            keeping,
+            parts.dialects,
+            parts.breakers,
+            fields=fields,
+            client=client,
+            request_ids=request_ids,
+            admit=None if rate is None else rate.by_address,
         )
     listener = Listener(
         routes=PathIndex.of([(route.match, name) for name, route in table.items()]),
@@ -198,11 +197,11 @@ async def assemble(
         clock=clock,
         observe=shop.observe,
         admit=None if rate is None else Admission(rate, viewers.recognise, address),
-        learn=ready.learn if ready is not None else lambda _target, _call, _answer: None,
+        learn=_forget if shortcuts is None else shortcuts.learn,
     )
     public = public_server(
         listener,
-        at_once=ready,
+        at_once=None if shortcuts is None else shortcuts.at_once,
         bounds=bounds_of(settings),
         new_request_id=request_ids,
         logger=logging.getLogger(__name__),
@@ -211,3 +210,7 @@ async def assemble(
     )
     shop.run(shop.certificates.run())
     return public, parts
+
+
+def _forget(_target: str, _call: Call, _answer: Answer) -> None:
+    """Learn nothing: without a cache there is nothing to be ready."""

@@ -19,12 +19,14 @@ from proxy.workshop import Workshop
 class Keeping:
     """The source `stale`, and `before`, which puts the cache before a ladder; `key` is a call's in `store`.
 
+    `quiet` tells whether nothing is at hand or under way for a key.
     `purge` drops everything, the snapshot's content and what is under way too, and tells whether that was
     done.
     """
 
     store: Store
     key: Callable[[Call], str]
+    quiet: Callable[[str], bool]
     stale: Source
     before: Callable[[Source], Source]
     purge: Callable[[], Awaitable[bool]]
@@ -67,11 +69,14 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     def before(ladder: Source) -> Source:
         return Caching(ladder, gateway, store, keys, flights, shop.clock, shop.random, shop.observe)
 
+    def quiet(key: str) -> bool:
+        return store.at_hand(key) is None and flights.under_way(key) is None
+
     async def purge() -> bool:
         flights.disown()  # first: what began before the purge must not be kept after it
         return await drop()
 
-    return Keeping(store, keys.key, Stale(store, keys, shop.clock), before, purge)
+    return Keeping(store, keys.key, quiet, Stale(store, keys, shop.clock), before, purge)
 
 
 def key_scope(settings: Settings) -> str:

@@ -7,14 +7,15 @@ an id of its own. Whatever is not plain, known and fresh goes the listener's way
 one that says what a request means.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import floor
 
-from aiohttp import HttpVersion11, hdrs
+from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.ahead import Send, is_plain, shows_who
 from proxy.call import Answer, Call
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted
@@ -26,12 +27,8 @@ from proxy.store import Entry, Store
 TARGETS = 10_000
 """Targets that are remembered at most, and none longer than `LONGEST` characters: about 8 MiB in all."""
 LONGEST = 512
-_ASKS_MORE = (hdrs.IF_NONE_MATCH, hdrs.VIA, hdrs.EXPECT, hdrs.TRANSFER_ENCODING)
-"""Fields that want to be looked into by the listener, or by the server."""
 _ID = "\x00"
 _STARTED = RequestStarted("public")
-
-Send = Callable[[Iterable[bytes]], None]
 
 
 @dataclass(slots=True)
@@ -80,7 +77,7 @@ class Ready:
     def __call__(self, request: RawRequestMessage, peer: str | None, send: Send) -> bool:
         """Answer a request without a body, or leave it alone and return false. Never waits."""
         known = self._known.get(request.path)
-        if known is None or not _is_plain(request):
+        if known is None or not is_plain(request):
             return False
         start = self.clock.monotonic()
         entry = self.store.at_hand(known.key)
@@ -95,7 +92,7 @@ class Ready:
         if route is not self.route(route.name):
             return False
         client = self.client(peer, request.headers)
-        if self.admit is not None and (_shows_who(request) or self.admit(client) is not None):
+        if self.admit is not None and (shows_who(request) or self.admit(client) is not None):
             return False
         request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
         self.observe(_STARTED)
@@ -128,15 +125,3 @@ class Ready:
         known.before_id, _, known.after_id = start.partition(_ID.encode())
         known.entry, known.since, known.until = entry, now, min(now + left - ttl, floor(now) + 1.0)
         return True
-
-
-def _shows_who(request: RawRequestMessage) -> bool:
-    """Tell whether the client may be somebody who is limited as such: the listener finds out."""
-    return hdrs.COOKIE in request.headers or hdrs.AUTHORIZATION in request.headers
-
-
-def _is_plain(request: RawRequestMessage) -> bool:
-    if request.method != hdrs.METH_GET or request.should_close or request.version != HttpVersion11:
-        return False
-    headers: Mapping[str, str] = request.headers
-    return not any(name in headers for name in _ASKS_MORE)
