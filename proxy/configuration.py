@@ -211,6 +211,10 @@ def _production(
     """What is allowed in production, and most likely not meant there."""
     if settings.environment != "production":
         return
+    if settings.gateway.login.roles and not settings.identity.required:
+        mark = written_at(top, ("gateway", "login", "roles"))[1]
+        text = "callers who are not signed in get sessions with these, unless identity.required is true"
+        yield Problem(mark, f"gateway.login.roles: {text}")
     if settings.mode == "offline":
         mark = written_at(top, ("mode",))[1]
         yield Problem(mark, "mode: offline in production, so that every answer is canned")

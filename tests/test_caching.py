@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from proxy.caching import JITTER, MISSING_AGE, Caching, Flights, Keys, Stale
-from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed
+from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed, Subject
 from proxy.events import BreakerChanged, CacheLooked, Crashed, Event, TokenAcquired
 from proxy.memory_store import MemoryStore
 from proxy.store import Entry
@@ -100,6 +100,20 @@ async def test_an_answer_is_given_again_while_it_is_fresh(bench: Bench) -> None:
     assert first.etag == second.etag is not None
     assert (first.cache, second.cache) == ("fwd=miss; stored", "hit; ttl=60")
     assert (bench.gateway.calls, bench.results) == (1, ["miss", "hit"])
+
+
+async def test_a_users_call_is_never_kept_or_shared(bench: Bench) -> None:
+    """Even on a route whose answers are kept: each call goes its own way, and nothing is left of it."""
+    user = replace(video(), subject=Subject("user", "80351110224678912", "Alice"))
+    bench.gateway.gate.clear()
+    asking = [asyncio.create_task(bench.ask(user)) for _ in range(2)]
+    await settle()
+    bench.gateway.gate.set()
+    assert len({(await task).body for task in asking}) == 2
+    assert bench.store.size() == (0, 0)
+    await bench.ask(video())
+    assert (await bench.ask(user)).source == "gateway"
+    assert bench.gateway.calls == 4
 
 
 async def test_a_stale_answer_is_given_while_a_new_one_is_got(bench: Bench) -> None:

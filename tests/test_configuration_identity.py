@@ -82,6 +82,15 @@ def test_an_unencrypted_discord_is_warned_of_in_production(folder: Folder) -> No
     ]
 
 
+def test_rights_that_everyone_would_have_are_warned_of_in_production(folder: Folder) -> None:
+    """Unknown callers go as the service, with its roles, unless they are turned away."""
+    text = "environment: production\ngateway:\n  url: https://g/api\n  login: {roles: [admin]}\n"
+    (line,) = warned(folder, text)
+    assert line.startswith("proxy.yaml:4:11: gateway.login.roles: callers who are not signed in get sessions")
+    assert warned(folder, text + "identity: {required: true}") == []
+    assert warned(folder, text.replace("production", "development")) == []
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -141,14 +141,16 @@ def test_compose_publishes_what_the_sidecar_listens_at(tmp_path: Path) -> None:
 
 
 def test_the_sandbox_stands_where_the_configuration_looks(tmp_path: Path) -> None:
-    """In compose the sandbox answers to both names, at both ports, that the sidecar asks for."""
-    settings = _settings(_compose_text(), tmp_path)
+    """In compose the sandbox answers to the names, at the ports, that the sidecar asks for."""
+    environ = dict(line.split("=") for line in _lines("deploy/sandbox.env"))
+    settings = _settings(_compose_text(), tmp_path, environ)
     service = _yaml("deploy/compose.yaml")["services"]["sandbox"]
-    activity, gateway = service["networks"]["default"]["aliases"]
+    activity, gateway, discord = service["networks"]["default"]["aliases"]
     sandbox = _parsed(service["command"])
     assert sandbox.host == "0.0.0.0"
     assert settings.activity.url == f"http://{activity}:{sandbox.activity_port}"
     assert settings.gateway.url == f"http://{gateway}:{sandbox.gateway_port}/api"
+    assert settings.identity.discord_url == f"http://{discord}:{sandbox.discord_port}/api"
 
 
 def test_compose_mounts_every_secret_that_is_read() -> None:
