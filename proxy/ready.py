@@ -7,9 +7,8 @@ an id of its own. Whatever is not plain, known and fresh goes the listener's way
 one that says what a request means.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import floor
 
 from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
@@ -19,7 +18,7 @@ from proxy.ahead import Send, is_plain, shows_who
 from proxy.call import Answer, Call
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted
-from proxy.reply import head
+from proxy.reply import MARK, date, pieces
 from proxy.request_id import RequestIds
 from proxy.route import Route
 from proxy.store import Entry, Store
@@ -27,22 +26,18 @@ from proxy.store import Entry, Store
 TARGETS = 10_000
 """Targets that are remembered at most, and none longer than `LONGEST` characters: about 8 MiB in all."""
 LONGEST = 512
-_ID = "\x00"
 _STARTED = RequestStarted("public")
 
 
 @dataclass(slots=True)
 class _Known:
-    """A target, what it stands for, and the head of its answer, which is good from `since` to `until`."""
+    """A target, what it stands for, and the head for `entry`, cut where ttl, id and date go."""
 
     route: Route
     key: str
     looked: CacheLooked
     entry: Entry | None = None
-    since: float = 0.0
-    until: float = 0.0
-    before_id: bytes = b""
-    after_id: bytes = b""
+    head: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +78,11 @@ class Ready:
         entry = self.store.at_hand(known.key)
         if entry is None:
             return False
-        now = self.clock.time()
-        if (entry is not known.entry or not known.since <= now < known.until) and not self._render(
-            known, entry, now
-        ):
+        left = entry.max_age - max(0.0, self.clock.time() - entry.stored_at)
+        if left <= 0 or entry.status != 200 or entry.missing_until:
             return False
+        if entry is not known.entry:
+            self._render(known, entry)
         route = known.route
         if route is not self.route(route.name):
             return False
@@ -97,7 +92,19 @@ class Ready:
         request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
         self.observe(_STARTED)
         self.observe(known.looked)
-        send((known.before_id, request_id.encode(), known.after_id, entry.body))
+        start_line, after_ttl, after_id, end = known.head
+        send(
+            (
+                start_line,
+                b"%d" % int(left),
+                after_ttl,
+                request_id.encode(),
+                after_id,
+                date(),
+                end,
+                entry.body,
+            )
+        )
         self.observe(
             RequestEnded(
                 listener="public",
@@ -114,14 +121,7 @@ class Ready:
         )
         return True
 
-    def _render(self, known: _Known, entry: Entry, now: float) -> bool:
-        """Write the head anew: its `ttl` and its `Date` change with the seconds. False for a stale entry."""
-        left = entry.max_age - max(0.0, now - entry.stored_at)
-        if left <= 0 or entry.status != 200 or entry.missing_until:
-            return False
-        ttl = int(left)
-        answer = Answer(200, entry.body, "cache", etag=entry.etag, cache=f"hit; ttl={ttl}")
-        start = head(200, self.fields(answer, _ID).items(), len(entry.body))
-        known.before_id, _, known.after_id = start.partition(_ID.encode())
-        known.entry, known.since, known.until = entry, now, min(now + left - ttl, floor(now) + 1.0)
-        return True
+    def _render(self, known: _Known, entry: Entry) -> None:
+        answer = Answer(200, entry.body, "cache", etag=entry.etag, cache=f"hit; ttl={MARK}")
+        known.head = pieces(self.fields(answer, MARK).items(), len(entry.body))
+        known.entry = entry

@@ -1,12 +1,12 @@
 """Canned answers that stand in for a gateway behind an open breaker, given again at once.
 
-In an outage every viewer asks for what nobody can fetch, and the way down the ladder ends at the same canned
-answer each time. What the listener answered so is given again, for a second, as long as all that led there
-still holds: nothing is kept, nothing is under way, and the breaker keeps this call back too. The breaker
-is really asked, so what it tells of is told for each request.
+In an outage every viewer asks for what nobody can fetch, and the way down the ladder ends at the same
+canned answer each time. What the listener answered so is given again, for some seconds, as long as all that
+led there still holds: nothing is kept, nothing is under way, and the breaker keeps this call back too. The
+breaker is really asked, so what it tells of is told for each request.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import hdrs
@@ -17,29 +17,27 @@ from proxy.ahead import Send, is_plain, shows_who
 from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted, SourceFailedEvent
-from proxy.reply import head
+from proxy.reply import MARK, date, pieces
 from proxy.request_id import RequestIds
 from proxy.route import Route
 
-LASTS = 1.0
+LASTS = 5.0
 """Seconds for which a canned answer is given again: so late may the times in it be."""
 TARGETS = 2048
-"""Targets that are remembered at most, only those of the last second."""
+"""Targets that are remembered at most, only those of the last seconds."""
 LARGEST = 4096
 """Bytes that a remembered answer may have: a video's, not a list's."""
-_ID = "\x00"
 _STARTED = RequestStarted("public")
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """An answer, cut where the request's id goes, and until when it may be given again."""
+    """An answer, its head cut where id and date go, and until when it may be given again."""
 
     route: Route
     key: str
     looked: CacheLooked
-    before_id: bytes
-    after_id: bytes
+    head: Sequence[bytes]
     body: bytes
     until: float
 
@@ -77,8 +75,6 @@ class Standing:
             or len(answer.body) > LARGEST
         ):
             return
-        start = head(200, self.fields(answer, _ID).items(), len(answer.body))
-        before_id, _, after_id = start.partition(_ID.encode())
         now = self.clock.monotonic()
         self._known.pop(target, None)
         while self._known:
@@ -90,8 +86,7 @@ class Standing:
             call.route,
             self.key(call),
             CacheLooked(call.route.name, "miss"),
-            before_id,
-            after_id,
+            pieces(self.fields(answer, MARK).items(), len(answer.body)),
             answer.body,
             now + LASTS,
         )
@@ -115,7 +110,8 @@ class Standing:
         self.observe(_STARTED)
         self.observe(SourceFailedEvent(route.name, failure, request_id))
         self.observe(known.looked)
-        send((known.before_id, request_id.encode(), known.after_id, known.body))
+        start_line, after_id, end = known.head
+        send((start_line, request_id.encode(), after_id, date(), end, known.body))
         self.observe(
             RequestEnded(
                 listener="public",

@@ -209,7 +209,7 @@ async def test_it_forgets_what_has_had_its_time() -> None:
     async with outage() as it:
         for number in range(3):
             await it.get(start=b"GET /api/kaltura/video/1_%d" % number)
-            it.clock.shift(0.6)
+            it.clock.shift(0.6 * LASTS)
         assert len(it.standing._known) == 2
 
 
