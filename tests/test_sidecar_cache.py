@@ -106,3 +106,19 @@ async def test_who_has_the_answer_already_is_spared_it(tmp_path: Path) -> None:
                 seen.append((response.status, bool(await response.read()), response.headers["ETag"] == tag))
         assert seen == [(304, False, True), (304, False, True), (200, True, True)]
         assert sandbox.gateway.calls[ASKED] == 1
+
+
+async def test_all_spellings_of_one_list_are_one_entry(tmp_path: Path) -> None:
+    """What is the default may be said or left out, and what no route knows splits nothing."""
+    async with watching(tmp_path, ONCE) as (_, _, viewer):
+        spellings = (
+            "videos",
+            "videos?page=1",
+            "videos?pageSize=30&page=1",
+            "videos?page=01&utm_source=x",
+            "videos?x=%ff&page=abc",
+        )
+        replies = [await viewer.ask("GET", f"/api/kaltura/{spelling}") for spelling in spellings]
+        assert [reply.source for reply in replies] == ["gateway", "cache", "cache", "cache", "cache"]
+        other = await viewer.ask("GET", "/api/kaltura/videos?page=2")
+        assert (other.source, other.json["page"]) == ("gateway", 2)
