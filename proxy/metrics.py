@@ -30,6 +30,7 @@ from proxy.events import (
     BreakerRejected,
     BreakerState,
     CacheLooked,
+    CertificateChanged,
     ContractViolated,
     Event,
     FixedTokenRefused,
@@ -39,6 +40,7 @@ from proxy.events import (
     RequestStarted,
     RetryScheduled,
     RetrySuppressed,
+    TlsName,
     TokenAcquired,
     TokenRequested,
 )
@@ -193,6 +195,9 @@ class Metrics:
             "request_seconds", "From a request's arrival to its answer's end.", "route", "source"
         )
         self._in_flight = gauge("in_flight", "Requests being answered.", "listener")
+        self._stale = gauge(
+            "certificate_stale", "1 while what the files of a TLS section hold is of no use.", "tls"
+        )
         self._limited = counter("limited_total", "Clients turned away or cut off, by limit.", "limit")
         self._attempts = counter("gateway_attempts_total", "Exchanges with the gateway.", "route", "outcome")
         self._attempt_seconds = seconds(
@@ -222,9 +227,14 @@ class Metrics:
         for name in (*MODES, mode):
             modes[name,].set(float(name == mode))
         gauge("build_info", "1, labelled with the version.", "version")[version,].set(1.0)
+        self._begin()
 
+    def _begin(self) -> None:
+        """Show what happens seldom from the start."""
         for listener in ("public", "admin"):
             self._in_flight[listener,].set(0.0)
+        for name in get_args(TlsName):
+            self._stale[name,].set(0.0)
         for limit in LIMITS:
             self._limited[limit,].inc(0.0)
         for reason in ("deadline", "unsafe", "budget", "breaker_open"):
@@ -271,6 +281,8 @@ class Metrics:
                 self._attempt_seconds[event.route,].observe(event.seconds)
             case Limited():
                 self._limited[event.limit,].inc()
+            case CertificateChanged():
+                self._stale[event.name,].set(float(event.outcome == "kept"))
             case _:
                 self._count_rare(event)
 

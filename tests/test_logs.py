@@ -12,6 +12,7 @@ from proxy.events import (
     AttemptEnded,
     BreakerChanged,
     BreakerRejected,
+    CertificateChanged,
     ContractViolated,
     Crashed,
     DialectChosen,
@@ -308,3 +309,17 @@ def test_clients_over_a_limit_make_a_line_a_while(log: Log) -> None:
     log.clock.shift(11)
     (line,) = log.told(Limited("rate"))
     assert (line["level"], line["suppressed"]) == ("warning", 49)
+
+
+def test_certificates_are_told_of(log: Log) -> None:
+    """What is taken over is news; what cannot be used is a warning, with its reason."""
+    loaded, kept = log.told(
+        CertificateChanged("listen", "loaded"),
+        CertificateChanged("gateway", "kept", "key does not fit the certificate"),
+    )
+    assert (loaded["level"], loaded["tls"]) == ("info", "listen")
+    assert (kept["level"], kept["tls"], kept["reason"]) == (
+        "warning",
+        "gateway",
+        "key does not fit the certificate",
+    )

@@ -16,6 +16,7 @@ from proxy.events import (
     BreakerRejected,
     BreakerState,
     CacheLooked,
+    CertificateChanged,
     ContractViolated,
     DialectChosen,
     Event,
@@ -26,6 +27,7 @@ from proxy.events import (
     RetryScheduled,
     RetrySuppressed,
     SourceFailedEvent,
+    TlsName,
     TokenAcquired,
     TokenRequested,
 )
@@ -37,6 +39,7 @@ TABLE = {
     ("request_seconds", "histogram", ("route", "source")),
     ("in_flight", "gauge", ("listener",)),
     ("limited_total", "counter", ("limit",)),
+    ("certificate_stale", "gauge", ("tls",)),
     ("gateway_attempts_total", "counter", ("outcome", "route")),
     ("gateway_attempt_seconds", "histogram", ("route",)),
     ("retries_total", "counter", ("reason", "route")),
@@ -247,6 +250,17 @@ def test_clients_over_a_limit_count_by_limit(metrics: Metrics) -> None:
     metrics(Limited("slow_reader"))
     assert value(metrics, "limited_total", limit="slow_reader") == 1
     assert value(metrics, "limited_total", limit="rate") == 0
+
+
+def test_a_certificate_is_stale_until_one_is_loaded(metrics: Metrics) -> None:
+    """Every section shows at 0 from the start; 1 says that the files must be looked at."""
+    for name in get_args(TlsName):
+        assert value(metrics, "certificate_stale", tls=name) == 0
+    metrics(CertificateChanged("listen", "kept", "key is encrypted"))
+    assert value(metrics, "certificate_stale", tls="listen") == 1
+    assert value(metrics, "certificate_stale", tls="admin") == 0
+    metrics(CertificateChanged("listen", "loaded"))
+    assert value(metrics, "certificate_stale", tls="listen") == 0
 
 
 def test_attempts_retries_and_violations(metrics: Metrics) -> None:
