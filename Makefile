@@ -9,7 +9,7 @@ BENCH := bench/requirements.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-style check-types check-imports check-code check-configuration check-files check-deploy
-.PHONY: check-security chaos mutations
+.PHONY: check-security chaos fuzz mutations
 .PHONY: bench bench-quick bench-guard bench-budget bench-setup lock clean runtime development
 
 help: ## what there is to do
@@ -38,6 +38,9 @@ bench-guard: development ## instructions per request, held against bench/budget.
 
 bench-budget: development ## make what a request costs now the budget
 	@exec $(PYTHON_IN) -m bench.guard --renew
+
+fuzz: development ## the listener under raw fuzz, FUZZ_SECONDS long (60), by the dice of FUZZ_SEED; and all other fuzz
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$$$} $(PYTHON_IN) -m pytest tests/fuzz $(ARGS)
 
 check: check-style check-types check-imports check-code check-configuration check-files ## all that is quick: style, types, imports, configuration, locks
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 from typing import NamedTuple, Self
 
+from aiohappyeyeballs import start_connection
 from aiohttp import ClientPayloadError, StreamReader
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpResponseParser, RawResponseMessage, StreamWriter
@@ -283,12 +284,14 @@ class Origin:
     async def _open(self) -> OriginConnection:
         try:
             async with asyncio.timeout(self._connect_timeout):
+                found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                # Not asyncio's own race of addresses: given up at its end, it loses the winner's socket.
+                made = await start_connection(found, happy_eyeballs_delay=0.25)
                 _, connection = await self._loop.create_connection(
                     lambda: OriginConnection(self._loop, self._head_limit),
-                    self._host,
-                    self._port,
+                    sock=made,
                     ssl=self._tls,
-                    happy_eyeballs_delay=0.25,
+                    server_hostname=None if self._tls is None else self._host,
                 )
         except OSError as error:
             raise ActivityAway(_reason(error)) from error

@@ -44,6 +44,8 @@ SHORTEST = 8
 """Characters; what is shorter, words of tests mostly, would be found where it is none."""
 REMEMBERED = 500
 """Secrets of earlier tests that are looked for too."""
+MOST = 20_000
+"""Secrets of one test that are looked for: the latest."""
 PILE = 1_000_000
 """Characters of text that are kept until they are looked through."""
 _KEYS = frozenset({"token", "access_token", "refresh_token", "api_token", "ks", "secret", "code"})
@@ -58,7 +60,7 @@ class Watch:
     found: list[str] = field(default_factory=list)
     looked_through: int = 0
     _lasting: set[str] = field(default_factory=set)
-    _secrets: set[str] = field(default_factory=set)
+    _secrets: dict[str, None] = field(default_factory=dict)
     _before: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _seen: list[tuple[str, str]] = field(default_factory=list)
     _size: int = 0
@@ -66,8 +68,15 @@ class Watch:
     def secret(self, value: object, *, lasting: bool = False) -> None:
         """Keep a secret: for this test and the next ones, or for the whole run."""
         text = value.decode("latin-1") if isinstance(value, bytes) else value
-        if isinstance(text, str) and len(text) >= SHORTEST:
-            (self._lasting if lasting else self._secrets).update({text, quote(text, safe="")})
+        if not isinstance(text, str) or len(text) < SHORTEST:
+            return
+        forms = {text, quote(text, safe="")}
+        if lasting:
+            self._lasting |= forms
+            return
+        self._secrets.update(dict.fromkeys(forms))
+        while len(self._secrets) > MOST:
+            del self._secrets[next(iter(self._secrets))]
 
     def hand_out(self, content: object) -> None:
         """Keep what in a stand-in's JSON answer is secret."""
@@ -90,10 +99,14 @@ class Watch:
 
     def look(self) -> None:
         """Look all that was seen through, and forget it."""
-        known = self._lasting | self._secrets | set(self._before)
+        known = {*self._lasting, *self._secrets, *self._before}
         self.looked_through += self._size
         whole = "\n".join(text for _, text in self._seen)
-        for secret in (secret for secret in known if secret in whole):
+        # By their beginnings: the time that takes does not depend on how many there are.
+        begun = {secret[:SHORTEST] for secret in known}.intersection(
+            whole[at : at + SHORTEST] for at in range(len(whole) - SHORTEST + 1)
+        )
+        for secret in (secret for secret in known if secret[:SHORTEST] in begun and secret in whole):
             for where in sorted({where for where, text in self._seen if secret in text}):
                 self.found.append(f"{where}: {secret[:4]}… ({len(secret)} characters)")
         self._seen.clear()
