@@ -120,6 +120,7 @@ CASES: Sequence[Case] = (
             *_all("/json", "direct"),
         ],
         [Goal(SIDECAR, "http-proxy", 1.0), Goal(SIDECAR, "textbook", 1.6)],
+        above="direct",
     ),
     Case(
         "d",

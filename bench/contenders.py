@@ -4,12 +4,13 @@ import contextlib
 import http.client
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import Cores, Running, free_port, running
+from bench.processes import Cores, DidNotStart, Running, free_port, is_ready, running
 
 HERE = Path(__file__).parent
 _PEERS = HERE / "peers"
@@ -133,13 +134,19 @@ def sidecar_with_open_breaker(place: Place) -> Iterator[Running]:
 
 
 def force_open(admin: int) -> None:
-    """Force the breaker of a sidecar open, given the port of its admin listener."""
+    """Force the breaker of a sidecar open, given the port of its admin listener. Raises `DidNotStart`."""
+    # That listener comes after the public one.
+    until = time.monotonic() + 10.0
+    while not is_ready(admin, "/livez"):
+        if time.monotonic() > until:
+            raise DidNotStart("the sidecar's admin listener did not come up")
+        time.sleep(0.01)
     connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=60)
     with contextlib.closing(connection):
         connection.request("POST", "/breakers/catalog/force_open")
         status = connection.getresponse().status
     if status != 200:
-        raise RuntimeError(f"the breaker cannot be forced open: {status}")
+        raise DidNotStart(f"the breaker cannot be forced open: {status}")
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ def running(
         )
     server = Running(process, port, 0.0, patience)
     try:
-        while not _is_ready(port, ready_path):
+        while not is_ready(port, ready_path):
             if process.poll() is not None or time.perf_counter() - began > patience:
                 words = errors.read_text(errors="replace")[-600:]
                 raise DidNotStart(f"{Path(command[0]).name} did not come up: {words.strip()}")
@@ -158,7 +158,8 @@ def running(
         server.stop()
 
 
-def _is_ready(port: int, path: str | None) -> bool:
+def is_ready(port: int, path: str | None) -> bool:
+    """Tell whether a port takes connections, or answers at a path, where that is given."""
     try:
         if path is None:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()

@@ -11,6 +11,8 @@ from bench.cases import Case, Goal
 from bench.load import Sample
 
 Ratios = Sequence[float]
+ORIGIN: Final = "direct"
+"""The row of the origin itself, without anything between."""
 _RATES: Final = ("per_second", "bytes_per_second")
 HEADINGS: Final = {
     "per_second": "per second",
@@ -74,6 +76,10 @@ def markdown(about: Mapping[str, object], results: Sequence[Results]) -> str:
     """Return the report."""
     lines = ["# Measured", "", "; ".join(f"{name} {value}" for name, value in about.items()), ""]
     lines += [*_goals(results), ""]
+    for result in results:
+        most = result.median(ORIGIN, "per_second")
+        if result.case.letter == "c" and most is not None:
+            lines += [f"The origin alone gives {_number(most)} a second under the load of (c).", ""]
     for result in results:
         lines += [*_case(result), ""]
     return "\n".join(lines)
