@@ -1,5 +1,6 @@
 """The source `kaltura`: what clients get of Kaltura itself."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from proxy.sandbox_faults import Fault, Faults
 from proxy.sandbox_library import Library
 from tests.gateway_fakes import CATS, FakeTokens, http
 from tests.kaltura_bench import ENTRY, body, complains, sandbox_bench, scripted_bench
+from tests.origins import PATIENCE
 from tests.tables import a_call, a_route
 
 NO_KS = complains("INVALID_KS", 'Invalid KS "token-1", Error "-2,EXPIRED"')
@@ -134,7 +136,8 @@ async def test_waiting_for_a_session_ends_at_the_deadline() -> None:
     """A token that does not come in time is a timeout."""
     async with scripted_bench(http(200, ENTRY)) as (bench, _):
         bench.tokens.given.clear()
-        failure = await bench.fail(total=0.01)
+        async with asyncio.timeout(PATIENCE):
+            failure = await bench.fail(total=0.01)
         assert (failure.source, failure.kind) == ("kaltura", FailureKind.TIMEOUT)
 
 

@@ -1,6 +1,7 @@
 """One exchange with Kaltura: how it fails, what the breaker hears of it, and what is said of it."""
 
 import asyncio
+import gzip
 from dataclasses import replace
 
 import pytest
@@ -61,6 +62,14 @@ async def test_a_pause_that_kaltura_asks_for_is_told() -> None:
     """The seconds of `Retry-After` are the failure's."""
     async with scripted_bench(http(429, b"", Retry_After="7")) as (bench, _):
         assert (await bench.fail()).retry_after == 7.0
+
+
+async def test_a_compressed_answer_is_not_unfolded() -> None:
+    """None is asked for, so that no small answer becomes a large one; what comes all the same is no JSON."""
+    packed = http(200, gzip.compress(b'{"id": "1_e0000003", "name": "Cats"}'), Content_Encoding="gzip")
+    async with scripted_bench(packed) as (bench, origin):
+        assert (await bench.fail()).kind is FailureKind.CONTRACT
+        assert origin.received[0].one("Accept-Encoding") == b"identity"
 
 
 async def test_nobody_there_is_unreachable() -> None:

@@ -71,6 +71,7 @@ def test_what_an_entry_lacks_has_its_empty_value() -> None:
         ({"partnerId": 1.5}, "partnerId"),
         ({"createdAt": "yesterday"}, "createdAt"),
         ({"createdAt": 10**15}, "createdAt"),
+        ({"createdAt": 1e300}, "createdAt"),
         ({"views": {}}, "views"),
         ({"userId": 5}, "userId"),
     ],
