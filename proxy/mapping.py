@@ -12,6 +12,8 @@ import jmespath
 from jmespath import exceptions, functions
 from jmespath.parser import ParsedResult
 
+from proxy.renaming import Step, plain
+
 MAX_LENGTH = 4000
 """Characters; a longer chain would be walked deeper than the interpreter goes."""
 
@@ -38,6 +40,7 @@ class ReplyMapping:
     text: str
     names: frozenset[str]
     _parsed: ParsedResult = field(repr=False, compare=False)
+    _plain: Step | None = field(repr=False, compare=False)
 
     @classmethod
     def compile(cls, text: str) -> "ReplyMapping":
@@ -48,16 +51,19 @@ class ReplyMapping:
         try:
             parsed = jmespath.compile(text)
             _inspect(parsed.parsed, names)
+            step = plain(parsed.parsed)
         except exceptions.JMESPathError as error:
             raise ValueError(f"not a JMESPath expression: {_one_line(error)}") from None
         except RecursionError:
             raise ValueError("not a JMESPath expression: it is nested too deep") from None
-        return cls(text, frozenset(names), parsed)
+        return cls(text, frozenset(names), parsed, step)
 
     def __call__(self, body: object, scope: Mapping[str, object]) -> object:
         """Map an answer. Raises `UnmappableReply` where an operand is of a type that is not taken."""
-        options = jmespath.Options(custom_functions=_Functions(scope))
         try:
+            if self._plain is not None:
+                return self._plain(body, scope)
+            options = jmespath.Options(custom_functions=_Functions(scope))
             return self._parsed.search(body, options=options)
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
             # JMESPath lets Python's own errors out: 1 < 'a', ceil(to_number('inf')), a[::0].
