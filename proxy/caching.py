@@ -112,6 +112,7 @@ class Keys:
     """Names entries. `scope` is what else decides an answer: the gateway's address and the partner."""
 
     scope: str
+    _digests: dict[int, tuple[Route, str]] = field(default_factory=dict, repr=False)
 
     def key(self, call: Call) -> str:
         """Return the one key for all spellings of the same call: the route's own values, nothing else."""
@@ -119,12 +120,19 @@ class Keys:
 
     def of(self, route: Route, given: Mapping[str, Value]) -> str:
         """Return the key of a route's answer for these values."""
-        made_by = f"{self.scope}\n{route.call}\n{route.reply and route.reply.text}"
-        digest = hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
         values = "&".join(
             f"{quote(name)}={quote(str(value), safe='')}" for name, value in sorted(given.items())
         )
-        return f"{route.name}:{digest}:{values}"
+        return f"{route.name}:{self._digest(route)}:{values}"
+
+    def _digest(self, route: Route) -> str:
+        known = self._digests.get(id(route))
+        if known is not None:
+            return known[1]
+        made_by = f"{self.scope}\n{route.call}\n{route.reply and route.reply.text}"
+        digest = hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
+        self._digests[id(route)] = route, digest  # the route too: its id is nobody else's meanwhile
+        return digest
 
 
 @dataclass(frozen=True, slots=True)

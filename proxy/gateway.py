@@ -99,11 +99,13 @@ class Gateway:
 
     def _answer(self, call: Call, verdict: Verdict | None) -> Answer:
         match verdict:
-            case Usable(reply, violations):
+            case Usable(reply, violations, written):
                 for name in violations:
                     self.observe(ContractViolated(call.route.name, name))
                 headers = (("Cache-Control", "no-store"),) if call.route.credential else ()
-                return Answer(200, orjson.dumps(paged(call, reply)), "gateway", headers=headers)
+                page = paged(call, reply)
+                body = orjson.dumps(page) if written is None or page is not reply else written
+                return Answer(200, body, "gateway", headers=headers)
             case Missing():
                 return Answer(404, b"", "gateway", problem=missing(call))
             case Refused(status, message):
@@ -139,9 +141,12 @@ class _Exchange:
         return await send(request)
 
     async def _authorize(self, request: ClientRequest, tokens: Tokens) -> int:
+        left = self._left()
         try:
-            async with asyncio.timeout(self._left()):
-                token = await tokens.get()
+            token = tokens.at_hand()
+            if token is None:
+                async with asyncio.timeout(left):
+                    token = await tokens.get()
         except TimeoutError:
             raise SourceFailed(_late("the gateway gave no token in time")) from None
         except TokenError as error:

@@ -90,7 +90,7 @@ class Ladder:
                 failures.append(error.failure)
                 self.observe(SourceFailedEvent(call.route.name, error.failure, call.request_id))
                 continue
-            return replace(answer, failures=tuple(failures))
+            return replace(answer, failures=tuple(failures)) if failures else answer
         if not failures:
             failures.append(
                 Failure("gateway", FailureKind.OFF, f"no source may answer in mode {self.policy.mode}")

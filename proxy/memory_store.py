@@ -71,6 +71,10 @@ class BoundedMemory(BaseCache):  # type: ignore[misc]  # aiocache comes without 
         return self.at_hand(key)
 
     async def _set(self, key: str, value: Entry, ttl: float | None = None, **_: object) -> bool:
+        return self.put(key, value, ttl)
+
+    def put(self, key: str, value: Entry, ttl: float | None = None) -> bool:
+        """Keep an entry, and tell whether there was room for it."""
         self._drop(key)
         cost = weight(key, value)
         if cost * LARGEST_PART > self.max_size or (ttl is not None and ttl <= 0):
@@ -113,8 +117,8 @@ class MemoryStore:
 
     async def get(self, key: str) -> Entry | None:
         """Return what is kept under the key."""
-        found: Entry | None = await self._cache.get(key)
-        return found
+        # Past aiocache's own `get`, which asks the environment and its plugins each time.
+        return self._cache.at_hand(key)
 
     def at_hand(self, key: str) -> Entry | None:
         """Return what is kept under the key."""
@@ -122,7 +126,7 @@ class MemoryStore:
 
     async def set(self, key: str, entry: Entry, keep: float) -> None:
         """Keep an entry for that many seconds, unless it is too large a part of the whole."""
-        await self._cache.set(key, entry, ttl=keep)
+        self._cache.put(key, entry, keep)
 
     async def purge(self) -> bool:
         """Drop everything."""

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 T = TypeVar("T")
 
 _SLOT = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -242,6 +243,8 @@ def _slot_or_literal(text: str) -> tuple[str, bool]:
 
 def _as_segment(name: str, value: object) -> str:
     text = str(value)
+    if _PLAIN_SEGMENT.fullmatch(text):
+        return text
     decoded = unquote(text)  # what a server that decodes twice would see
     if not all(_is_segment(reading) for reading in (text, decoded, unquote(decoded))):
         raise ValueError(f"{name} cannot be a path segment")

@@ -20,6 +20,10 @@ class Token(Protocol):
 class Tokens(Protocol):
     """Keeps the tokens of a subject."""
 
+    def at_hand(self) -> Token | None:
+        """Return a valid token that takes no waiting, if there is one."""
+        ...
+
     async def get(self) -> Token:
         """Return a valid token. Raises `proxy.grant.TokenError`."""
         ...

@@ -133,17 +133,24 @@ class TokenKeeper:
             next_attempt_in=max(0.0, self._pause_until - now),
         )
 
+    def at_hand(self) -> Token | None:
+        """Return the token that is held, if it is valid now."""
+        held = self._usable()
+        if held is None:
+            return None
+        if not self._tending and not self._closed and self._due() <= self._clock.monotonic():
+            self._launch()
+        return held.token
+
     async def get(self) -> Token:
         """Return a token that is valid now.
 
         Raises:
             TokenError: None is to be had; `retry_after` tells when the next attempt is due.
         """
-        held = self._usable()
-        if held is not None:
-            if not self._tending and not self._closed and self._due() <= self._clock.monotonic():
-                self._launch()
-            return held.token
+        token = self.at_hand()
+        if token is not None:
+            return token
         flight = self._launch()
         try:
             return await asyncio.shield(flight)

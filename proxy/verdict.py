@@ -4,7 +4,8 @@ Pure functions of status, body and route. The contract that they follow is the g
 field: a missing video comes as 200 with a shell, a missing call as 404 with an HTML page.
 """
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -28,10 +29,14 @@ _TYPES: Mapping[JsonType, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """The mapped reply. `violations` are fields for which elements had to be left out of a list."""
+    """The mapped reply. `violations` are fields for which elements had to be left out of a list.
+
+    `written` is the reply as JSON, where it is at hand.
+    """
 
     reply: dict[str, object]
     violations: tuple[str, ...] = ()
+    written: bytes | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +119,21 @@ def _judge_content(route: Route, status: int, body: bytes, scope: Mapping[str, o
         reply = route.reply(content, scope)
     except UnmappableReply:
         return _violation(status, "body", "the gateway's answer has another shape")
-    if not isinstance(reply, dict) or not _can_be_written(reply):
+    written = _written(reply) if isinstance(reply, dict) else None
+    if not isinstance(reply, dict) or written is None:
         return _violation(status, "body", "the gateway's answer has another shape")
-    return checked(route, status, reply)
+    verdict = checked(route, status, reply)
+    if isinstance(verdict, Usable) and verdict.reply is reply:
+        return Usable(reply, verdict.violations, written)
+    return verdict
 
 
-def _can_be_written(reply: dict[str, object]) -> bool:
-    """Whether a reply can be sent on: less deep a tree can be written than read, and smaller numbers."""
+def _written(reply: dict[str, object]) -> bytes | None:
+    """Write a reply, unless it cannot be: less deep a tree can be written than read, and smaller numbers."""
     try:
-        orjson.dumps(reply)
+        return orjson.dumps(reply)
     except orjson.JSONEncodeError:
-        return False
-    return True
+        return None
 
 
 def checked(route: Route, status: int, reply: dict[str, object], whose: str = "the gateway's") -> Verdict:
@@ -155,32 +163,30 @@ def _check_elements(route: Route, status: int, reply: dict[str, object], whose: 
             continue
         if not isinstance(elements, list):
             return _violation(status, first, f"{head} in {whose} answer is no list")
-        kept = []
-        for element in elements:
-            wrong = next(_wrong_fields(route, head, element), None)
-            if wrong is None:
-                kept.append(element)
-            elif wrong not in violations:
-                violations.append(wrong)
+        kept, wrong = _sifted(route, head, elements)
+        violations += [field for field in wrong if field not in violations]
         if elements and not kept:
             return _violation(status, violations[0], f"no element has a sound {violations[0]}")
-        reply = {**reply, head: kept}
+        reply = {**reply, head: kept} if wrong else reply
     return Usable(reply, tuple(violations))
 
 
-def _wrong_fields(route: Route, head: str, element: object) -> Iterator[str]:
-    of_head = [field for field in route.require if field.parts[0] == head and field.parts[1]]
-    for field in of_head:
-        if _element_value(element, field) is None:
-            yield field
-    for field, wanted in route.types.items():
-        of_this = field.parts[0] == head and field.parts[1] is not None
-        if of_this and not _is(_element_value(element, field), wanted):
-            yield field
-
-
-def _element_value(element: object, field: FieldPath) -> object:
-    return element.get(field.parts[1]) if isinstance(element, dict) else None
+def _sifted(route: Route, head: str, elements: list[object]) -> tuple[list[object], list[FieldPath]]:
+    """Return the sound elements of a list, and what is wrong with the others: the first field of each."""
+    required = [(field, field.parts[1]) for field in route.require if field.parts[0] == head]
+    typed = [(field, field.parts[1], kind) for field, kind in route.types.items() if field.parts[0] == head]
+    kept: list[object] = []
+    wrong: dict[FieldPath, None] = {}
+    for element in elements:
+        values = element if isinstance(element, dict) else {}
+        absent = (field for field, key in required if key and values.get(key) is None)
+        mistaken = (field for field, key, kind in typed if key and not _is(values.get(key), kind))
+        field = next(absent, None) or next(mistaken, None)
+        if field is None:
+            kept.append(element)
+        else:
+            wrong[field] = None
+    return kept, list(wrong)
 
 
 def _is(value: object, wanted: JsonType) -> bool:

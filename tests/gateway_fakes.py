@@ -65,6 +65,10 @@ class FakeTokens:
     def __post_init__(self) -> None:
         self.given.set()
 
+    def at_hand(self) -> Token | None:
+        """Return none: each is asked for."""
+        return None
+
     async def get(self) -> Token:
         """Return the token in hand, when it may be given."""
         self.asked += 1
