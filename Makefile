@@ -34,10 +34,10 @@ bench-quick: bench-setup ## the same, shorter: under 3 minutes
 	@exec bench/.venv/bin/python -m bench --quick $(ARGS)
 
 bench-guard: development ## instructions per request, held against bench/budget.json; needs valgrind
-	@exec $(PYTHON_IN) -m bench.guard
+	@exec $(PYTHON_IN) -m bench.guard $(ARGS)
 
 bench-budget: development ## make what a request costs now the budget
-	@exec $(PYTHON_IN) -m bench.guard --renew
+	@exec $(PYTHON_IN) -m bench.guard --renew $(ARGS)
 
 fuzz: development ## the listener under raw fuzz, FUZZ_SECONDS long (60), by the dice of FUZZ_SEED; and all other fuzz
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} FUZZ_SEED=$${FUZZ_SEED:-$$$$} $(PYTHON_IN) -m pytest tests/fuzz $(ARGS)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.cases import CASES, SIDECAR
-from bench.contenders import CONTENDERS, HERE, tool
+from bench.contenders import CONTENDERS, HERE, without
 from bench.loads.telling import many_files
 from bench.report import as_json, markdown, surroundings
 from bench.run import Plan, run
@@ -58,8 +58,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     many_files()
     asked.results.mkdir(parents=True, exist_ok=True)
-    if not tool("wrk"):
-        print("wrk is needed: on Debian and Ubuntu, apt-get install wrk", file=sys.stderr)
+    if missing := without("wrk", "taskset", "setpriv"):
+        print(missing, file=sys.stderr)
         return 2
     plan = Plan(
         [case for case in CASES if case.letter in asked.cases],

@@ -44,6 +44,12 @@ def tool(name: str) -> str | None:
     return shutil.which(name, path=f"{_BIN}:{_SYSTEM}") or shutil.which(name)
 
 
+def without(*names: str) -> str:
+    """Say which of these programs are missing, and how to get them; empty when they are all there."""
+    missing = [name for name in names if not tool(name)]
+    return f"{', '.join(missing)} needed: on Debian and Ubuntu, make bench-setup as root" if missing else ""
+
+
 def _without(name: str, package: str) -> Callable[[], str]:
     return lambda: "" if tool(name) else f"{name} is not installed ({package})"
 

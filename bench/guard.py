@@ -1,6 +1,6 @@
 """Guards what a request costs: instructions of the sidecar for each of some cases, against a budget.
 
-    python -m bench.guard [--renew]
+    python -m bench.guard [--renew] [--cases ab]
 
 Counted by valgrind, which unlike a clock tells the same again: within 1 % here. One run does the same few
 requests of every case; one more run for each case does many of that one: the difference is what those
@@ -17,7 +17,7 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.contenders import HERE, force_open, tool
+from bench.contenders import HERE, force_open, tool, without
 from bench.payloads import VIDEO_ID
 from bench.processes import Running, free_port, running
 
@@ -127,14 +127,15 @@ def _instructions(times: Mapping[str, int], core: int) -> int:
         return int(found[1].replace(",", ""))
 
 
-def measure() -> dict[str, int]:
+def measure(cases: Iterable[str]) -> dict[str, int]:
     """Return the instructions of one request, by case."""
+    cases = [*cases]
     few = dict.fromkeys(CASES, FEW)
-    runs = [few, *({**few, case: FEW + MANY} for case in CASES)]
+    runs = [few, *({**few, case: FEW + MANY} for case in cases)]
     cores = sorted(os.sched_getaffinity(0))
     with ThreadPoolExecutor(max_workers=len(cores[:2])) as pool:
         counts = list(pool.map(_instructions, runs, (cores[:2] * len(runs))[: len(runs)]))
-    return {case: round((count - counts[0]) / MANY) for case, count in zip(CASES, counts[1:], strict=True)}
+    return {case: round((count - counts[0]) / MANY) for case, count in zip(cases, counts[1:], strict=True)}
 
 
 def key() -> str:
@@ -175,18 +176,21 @@ def main() -> int:
         prog="python -m bench.guard", description="Instructions a request costs."
     )
     parser.add_argument("--renew", action="store_true", help="make what is counted now the budget")
+    parser.add_argument("--cases", default="".join(CASES), help="letters of the cases to count")
     asked = parser.parse_args()
-    if not tool("valgrind"):
-        print("valgrind is needed: on Debian and Ubuntu, apt-get install valgrind", file=sys.stderr)
+    if unknown := set(asked.cases) - CASES.keys():
+        parser.error(f"no such case: {''.join(sorted(unknown))}")
+    if missing := without("valgrind", "taskset", "setpriv"):
+        print(missing, file=sys.stderr)
         return 2
     budgets: dict[str, dict[str, int]] = {}
     with suppress(FileNotFoundError):
         budgets = json.loads(BUDGET.read_text(encoding="utf-8"))
-    counted = measure()
+    counted = measure(asked.cases)
     report, sound = verdict(counted, budgets.get(key()))
     print(report)
     if asked.renew:
-        budgets[key()] = counted
+        budgets[key()] = {**budgets.get(key(), {}), **counted}
         BUDGET.write_text(json.dumps(budgets, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         print(f"renewed: {BUDGET.name} for {key()}")
         return 0

@@ -9,6 +9,7 @@ from typing import Final
 
 from bench.cases import Case, Goal
 from bench.load import Sample
+from bench.processes import Cores
 
 Ratios = Sequence[float]
 ORIGIN: Final = "direct"
@@ -60,6 +61,7 @@ class Results:
 
 def surroundings() -> Mapping[str, object]:
     """Say on what was measured."""
+    cores = Cores.of_this_machine()
     model = ""
     with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123  (a plain read)
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
@@ -68,7 +70,9 @@ def surroundings() -> Mapping[str, object]:
         "machine": platform.machine(),
         "processor": model,
         "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
+        "load and origin on core": cores.load,
+        "measured on core": cores.proxy,
+        "load average before": round(os.getloadavg()[0], 2),
     }
 
 
