@@ -46,6 +46,8 @@ class Flights:
     observe: Observe
     _tasks: dict[str, "asyncio.Task[Answer]"] = field(default_factory=dict)
     _running: set["asyncio.Task[Answer]"] = field(default_factory=set)
+    # To ask asyncio for it is a system call in Python 3.11.
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     _pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
     def under_way(self, key: str) -> "asyncio.Task[Answer] | None":
@@ -55,7 +57,7 @@ class Flights:
 
     def launch(self, key: str, call: Coroutine[None, None, Answer]) -> "asyncio.Task[Answer]":
         """Begin the call for a key."""
-        task = asyncio.create_task(call)
+        task = self._loop.create_task(call)
         self._tasks[key] = task
         self._running.add(task)
         task.add_done_callback(lambda done: self._landed(key, done))
@@ -63,7 +65,7 @@ class Flights:
 
     def holds(self, key: str) -> bool:
         """Tell whether the task that runs is still the key's own call."""
-        return self._tasks.get(key) is asyncio.current_task()
+        return self._tasks.get(key) is asyncio.current_task(self._loop)
 
     def disown(self) -> None:
         """Let all calls under way go on for those who wait, but be no key's own any more: for a purge."""

@@ -53,7 +53,7 @@ _OTHERS_BREAKERS = frozenset({"token", "kaltura"})
 class FieldPath(str):
     """A field of a reply: `title`, or `videos[].id` for that field of each element of a list."""
 
-    __slots__ = ()
+    __slots__ = ("__dict__",)  # where `parts` is remembered
 
     @classmethod
     def parse(cls, value: object) -> "FieldPath":
@@ -64,7 +64,7 @@ class FieldPath(str):
             raise ValueError(f"{path!r} is not a field, like title or videos[].title")
         return cls(path)
 
-    @property
+    @cached_property
     def parts(self) -> tuple[str, str | None]:
         """The field, and the element's field behind `[].`."""
         head, _, tail = self.partition("[].")

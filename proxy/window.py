@@ -48,12 +48,13 @@ class Window:
     def totals(self) -> Totals:
         """Add up what still counts."""
         oldest = self._index() - BUCKETS
-        live = [bucket for index, bucket in self._buckets if index > oldest]
-        return Totals(
-            calls=sum(bucket.calls for bucket in live),
-            failures=sum(bucket.failures for bucket in live),
-            slow=sum(bucket.slow for bucket in live),
-        )
+        totals = Totals()
+        for index, bucket in self._buckets:
+            if index > oldest:
+                totals.calls += bucket.calls
+                totals.failures += bucket.failures
+                totals.slow += bucket.slow
+        return totals
 
     def clear(self) -> None:
         """Forget everything."""

@@ -50,7 +50,7 @@ async def exchanged(
 async def _read(response: ClientResponse) -> bytes:
     body = bytearray()
     try:
-        async for chunk in response.content.iter_chunked(65536):
+        while chunk := await response.content.readany():
             body += chunk
             if len(body) > MAX_ANSWER:
                 raise _failed(FailureKind.CONTRACT, "the answer is too large")
