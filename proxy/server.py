@@ -210,8 +210,8 @@ class _Connection(web.RequestHandler):
         if self._outflow.stuck(transport, now) > bounds.send_timeout:
             self.server.refuse.observe(Limited("slow_reader"))
             transport.abort()
-        elif self._waiter is None or transport.is_closing():
-            return  # a request is under way
+        elif transport.is_closing():
+            return  # it has been cut, and what waits has its time
         elif self._head_since is not None:
             if now - self._head_since > bounds.header_timeout:
                 self.server.refuse.unread(transport, HEADER_TIMEOUT)

@@ -10,12 +10,13 @@ import orjson
 import pytest
 from aiohttp import web
 
+from proxy.ahead import AtOnce, Send
 from proxy.bounds import Bounds, Outflow
 from proxy.events import Event, Limited, RequestEnded
 from proxy.server import SWEEP, TURNED_AWAY, HttpServer
 from tests.clocks import FakeClock
 from tests.listener_fakes import Recorded, listening
-from tests.origins import PATIENCE, Message, Reader, Writer, client, read_message, request, serving, until
+from tests.origins import OK, PATIENCE, Message, Reader, Writer, client, read_message, request, serving, until
 
 BOUNDS = Bounds(header=1000, headers=5, target=1000, header_timeout=3.0, send_timeout=5.0, connections=2)
 LARGE = 40_000_000
@@ -44,7 +45,7 @@ class Door:
 
 
 @asynccontextmanager
-async def door(bounds: Bounds = BOUNDS) -> AsyncIterator[Door]:
+async def door(bounds: Bounds = BOUNDS, at_once: AtOnce | None = None) -> AsyncIterator[Door]:
     """Run a listener that answers in several ways, with sweeps by a clock of the test's own."""
 
     async def handler(asked: web.BaseRequest) -> web.StreamResponse:
@@ -61,7 +62,10 @@ async def door(bounds: Bounds = BOUNDS) -> AsyncIterator[Door]:
 
     clock = FakeClock()
     events: list[Event] = []
-    async with serving(handler, bounds=bounds, clock=clock, observe=events.append) as (port, server):
+    async with serving(handler, bounds=bounds, clock=clock, observe=events.append, at_once=at_once) as (
+        port,
+        server,
+    ):
         here = Door(port, server, clock, events)
         running = asyncio.create_task(server.run())
         try:
@@ -155,6 +159,39 @@ async def test_a_head_has_its_time_from_its_own_first_byte() -> None:
         await it.pass_time(5)
         assert code(await read_message(reader)) == (408, "request_timeout")
     assert it.limits == ["header_time"]
+
+
+async def test_a_body_close_behind_its_head_is_no_head() -> None:
+    """Though it comes before anybody has looked at the head."""
+    async with door() as it, client(it.port) as (reader, writer):
+        await until(lambda: bool(it.server.connections))
+        (connection,) = it.server.connections
+        connection.data_received(request(b"POST /stream", b"Content-Length: 4"))
+        connection.data_received(b"body")
+        await it.pass_time(10)
+        it.more.set()
+        assert (await read_message(reader)).body == b"begun ended"
+        await it.pass_time(10)
+        writer.write(request(b"GET /again"))
+        assert (await read_message(reader)).body == b"/again"
+    assert it.limits == []
+
+
+async def test_a_head_that_is_answered_at_once_has_ended() -> None:
+    """One that came in two pieces leaves no clock running."""
+
+    def ready(_request: object, _peer: str | None, send: Send) -> bool:
+        send([OK])
+        return True
+
+    async with door(at_once=ready) as it, client(it.port) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\n")
+            await it.pass_time(1)
+            writer.write(b"Host: a\r\n\r\n")
+            assert (await read_message(reader)).body == b"ok"
+            await it.pass_time(10)
+    assert it.limits == []
 
 
 async def test_a_connection_that_says_nothing_is_closed() -> None:
