@@ -57,6 +57,15 @@ async def test_calls_are_made_as_the_viewer_who_asks(
                 assert played_by(play.json["playUrl"]) == played_by(session.json["ks"]) == person.id
 
 
+async def test_viewers_have_the_roles_of_the_configuration(tmp_path: Path) -> None:
+    """In the token that they are given, and in whatever is made for them later."""
+    async with watching(tmp_path, "identity: {roles: [Moderator]}") as (_, _, viewer):
+        alice = await sign_in(viewer, "alice")
+        assert claims_of(alice.token)["kalturaRole"] == "moderator"
+        session = await alice.ask("POST", SESSION, {"videoId": VIDEO})
+        assert f"|discord_{alice.id}|moderator|" in session.json["ks"]
+
+
 async def test_an_unknown_caller_goes_as_the_service(tmp_path: Path) -> None:
     """Without credentials, with made-up ones, and with two people's at once."""
     async with watching(tmp_path) as (_, _, viewer):

@@ -1,9 +1,12 @@
 """Which way a request goes, what the sources are told of it, and what the client reads."""
 
+from collections.abc import Sequence
+
 import pytest
 from aiohttp import web
 
-from proxy.call import Answer, Failure, FailureKind
+from proxy.call import Answer, Failure, FailureKind, Subject
+from proxy.headers import Field
 from proxy.provenance import open_to_all, provenance
 from tests.listener_fakes import SUBJECT, Recorded, listening
 from tests.tables import routes
@@ -255,3 +258,34 @@ async def test_the_clients_address_is_the_believed_one() -> None:
         await it.send("GET", VIDEO, headers={"X-Forwarded-For": "1.2.3.4"})
         ended = await it.ended()
     assert ended.client == "1.2.3.4"
+
+
+async def test_who_calls_is_found_out_for_users_routes_only() -> None:
+    """By the fields as they came; a call of the service's does not wait for it."""
+    asked: list[Sequence[Field]] = []
+    alice = Subject("user", "80351110224678912", "Alice")
+
+    async def recognise(fields: Sequence[Field]) -> Subject:
+        asked.append(fields)
+        return alice
+
+    async with listening(recognise=recognise) as it:
+        shown = {"Authorization": "Bearer t0ken"}
+        await it.send("GET", VIDEO, headers=shown)
+        assert asked == []
+        assert it.source.call.subject == SUBJECT
+        it.source.calls.clear()
+        await it.send("POST", "/api/kaltura/video/1_cats/play", headers=shown)
+        assert it.source.call.subject == alice
+        ((name, value),) = [field for field in asked[0] if field[0] == b"Authorization"]
+        assert (name, value) == (b"Authorization", b"Bearer t0ken")
+
+
+async def test_an_answer_without_a_body_has_no_type() -> None:
+    """A 204 is nobody's answer and no error, and says nothing of a body that it does not have."""
+    async with listening(Recorded(Answer(204, b"", None))) as it:
+        got = await it.send("POST", "/api/token")
+        ended = await it.ended()
+    assert (got.status, got.body) == (204, b"")
+    assert "Content-Type" not in got.headers
+    assert (ended.status, ended.source) == (204, "none")
