@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import _ErrInfo
+from yarl import URL
 
 from proxy.ahead import Ahead, AtOnce
 from proxy.bounds import Bounds, Outflow
@@ -48,6 +49,7 @@ CUTTING = 0.5
 """Seconds, at most, that cancelled handlers have to clean up in."""
 # A tunnel to anywhere, and an echo of what a browser hides from scripts (RFC 9110 section 9.3).
 _NOT_SERVED = frozenset({"CONNECT", "TRACE"})
+_NO_URL = URL("/")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
@@ -402,6 +404,8 @@ class HttpServer(web.Server):
         known = HttpVersion10 <= message.version <= HttpVersion11
         if not known:  # or the refusal would claim to be in it
             message = message._replace(version=HttpVersion11)  # as of a named tuple
+        if message.path is None:  # `CONNECT` and two blanks, on which the connection's task would die
+            message = message._replace(path="", url=_NO_URL)  # type: ignore[unreachable]  # so it is said
         request = _Request(message, payload, protocol, writer, task, self._loop)
         request.version_known = known
         return request

@@ -35,7 +35,10 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 @dataclass
 class Stage:
-    """A sidecar with its stand-ins; `activity_says` and `gateway_says` are their next answers."""
+    """A sidecar with its stand-ins; `activity_says` and `gateway_says` are their next answers.
+
+    `closing`: either ends its connection after an answer.
+    """
 
     sidecar: Sidecar
     port: int
@@ -43,6 +46,7 @@ class Stage:
     gateway: Origin
     activity_says: bytes = OK
     gateway_says: bytes = VIDEO
+    closing: bool = False
 
     async def answers(self, sent: bytes) -> tuple[list[int], bytes]:
         """Send bytes that end their connection, and return the statuses of the answers, and all of them."""
@@ -90,12 +94,16 @@ async def attacked(folder: Path, text: str = "") -> AsyncIterator[Stage]:
             activity.received.append(await read_message(reader))
             writer.write(stage.activity_says)
             await writer.drain()
+            if stage.closing:
+                return
 
     async def answer(reader: Reader, writer: Writer) -> None:
         while True:
             gateway.received.append(await read_message(reader))
             writer.write(stage.gateway_says)
             await writer.drain()
+            if stage.closing:
+                return
 
     async with raw_origin(act) as activity, raw_origin(answer) as gateway:
         configuration = configured(

@@ -325,6 +325,7 @@ async def read_once(port: int, sent: bytes) -> bytes:
         (SECRET + b"\r\n\r\n", 400, "UNKNOWN", ""),
         (request(b"POST /a", b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"), 501, "POST", "/a"),
         (b"GET /b HTTP/2.0\r\nHost: a\r\n\r\n", 505, "GET", "/b"),
+        (b"CONNECT  \r\nHost: a\r\n\r\n", 505, "CONNECT", ""),
         (request(b"GET /"), None, "", ""),
     ],
 )
