@@ -45,6 +45,8 @@ THREATS = (
     "Secrets in `/status`",
     "acting by a link",
     "CSRF",
+    "own session cookie",
+    "Speaking for another",
     "DNS rebinding",
 )
 
