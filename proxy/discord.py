@@ -43,6 +43,8 @@ class Discord:
                         hdrs.ACCEPT_ENCODING: "identity",
                     },
                     allow_redirects=False,
+                    # What was compressed although that was not asked for might be anything when unpacked.
+                    auto_decompress=False,
                 ) as response,
             ):
                 status, body = response.status, await _read(response)

@@ -1,5 +1,7 @@
 """Asking Discord whose an access token is: what it says, and every way that it fails to."""
 
+import gzip
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,6 +73,10 @@ async def test_the_name_is_the_one_that_discord_shows(said: object, name: str) -
         (http(500, {}), "discord_error"),
         (http(302, b"", location="http://127.0.0.1/"), "discord_error"),
         (http(200, HTML), "discord_unusable_answer"),
+        (
+            http(200, gzip.compress(json.dumps(ALICE).encode()), content_encoding="gzip"),
+            "discord_unusable_answer",
+        ),
         (http(200, [ALICE]), "discord_unusable_answer"),
         (http(200, {**ALICE, "id": 80351110224678912}), "discord_unusable_answer"),
         (http(200, {**ALICE, "id": "admin"}), "discord_unusable_answer"),
