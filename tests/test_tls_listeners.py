@@ -24,7 +24,7 @@ from proxy.tls import TlsFiles
 from proxy.units import HostPort
 from tests.certificates import Authority
 from tests.clocks import FakeClock
-from tests.origins import OK, answering, client, read_message, request, until
+from tests.origins import OK, PATIENCE, answering, client, read_message, request, until
 from tests.running import NOWHERE, configured
 
 LISTEN = "listen_tls: {certificate: server.pem, key: server.key}\n"
@@ -299,7 +299,8 @@ async def test_a_handshake_has_the_time_of_a_head(tmp_path: Path) -> None:
     """Who connects and says nothing holds no place for long."""
     text = LISTEN + "limits: {header_timeout: 50ms}\n"
     async with serving(tmp_path, text) as (sidecar, _, _), client(sidecar.listen.port) as (reader, _):
-        assert await reader.read() == b""
+        async with asyncio.timeout(PATIENCE):
+            assert await reader.read() == b""
 
 
 async def test_health_asks_over_tls(tmp_path: Path) -> None:
