@@ -3,9 +3,12 @@
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pytest_aiohttp.plugin import AiohttpClient
@@ -14,12 +17,13 @@ from bench import guard
 from bench.__main__ import QUICK_ROUNDS, QUICK_SECONDS
 from bench.cases import CASES, Case, Entry, Goal
 from bench.contenders import CONTENDERS
-from bench.load import wrk
+from bench.load import LoadFailed, Sample, Shot, wrk
+from bench.loads.steady import Steady
 from bench.origin import Origin, Streams
 from bench.payloads import KIB, VIDEO_ID
 from bench.peers.bare import application
 from bench.report import HEADINGS, Results, as_json, markdown
-from bench.run import Plan
+from bench.run import Plan, run
 from tests.running import configured, watched
 
 ROOT = Path(__file__).parent.parent
@@ -138,6 +142,50 @@ def test_latency_is_told_as_what_is_added(tmp_path: Path) -> None:
     (sample,) = told["i"]["sidecar"]
     assert sample["operations"] == 500
     assert sample["errors"] == 0
+
+
+@linux
+def test_a_row_that_fails_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
+    """Its reason stands in the results, what it had measured before does not."""
+
+    def good(shot: Shot) -> Sample:
+        return {"per_second": float(shot.number)}
+
+    def bad(shot: Shot) -> Sample:
+        if shot.number > 3:
+            raise LoadFailed("it broke")
+        return {"per_second": 1.0}
+
+    rows = [Entry("one", "direct", "/json", good), Entry("two", "direct", "/json", bad)]
+    said: list[str] = []
+    (result,) = run(Plan([Case("x", "made up", good, rows, rounds=3, ratio_to="one")]), said.append)
+    assert [sample["per_second"] for sample in result.samples["one"]] == [2.0, 4.0, 6.0]
+    assert result.missing == {"two": "it broke"}
+    assert "two" not in result.samples
+    assert "  left out: two: it broke" in said
+
+
+def _slow_at_first(listening: socket.socket, stall: float) -> None:
+    """Answer every request of one connection at once, but for the first one."""
+    connection, _ = listening.accept()
+    with connection:
+        while connection.recv(65536):
+            threading.Event().wait(stall)
+            stall = 0.0
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def test_latency_counts_from_when_a_request_was_due() -> None:
+    """One answer that takes 0.3 s, at 100 requests a second on one connection, delays dozens behind it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=_slow_at_first, args=(listening, 0.3))
+        server.start()
+        steady = Steady(urlsplit(f"http://127.0.0.1:{listening.getsockname()[1]}/"), 100.0, connections=1)
+        steady.run(0.5)
+        server.join(30)
+    assert len(steady.took) == 50
+    assert sum(seconds > 0.05 for seconds in steady.took) >= 20
+    assert steady.errors == 0
 
 
 @pytest.mark.parametrize(

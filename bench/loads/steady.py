@@ -62,6 +62,7 @@ class Steady:
 
     url: SplitResult
     rate: float
+    connections: int = CONNECTIONS
     took: list[float] = field(default_factory=list)
     errors: int = 0
 
@@ -69,7 +70,7 @@ class Steady:
         """Send what is due until the time is over, take all answers, and return the seconds it took."""
         request = f"GET {self.url.path} HTTP/1.1\r\nHost: {self.url.netloc}\r\n\r\n".encode()
         address = (self.url.hostname or "", self.url.port or 80)
-        idle = deque(Connection(socket.create_connection(address)) for _ in range(CONNECTIONS))
+        idle = deque(Connection(socket.create_connection(address)) for _ in range(self.connections))
         for connection in idle:
             connection.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         busy: dict[socket.socket, Connection] = {}
@@ -96,7 +97,10 @@ class Steady:
                 self.took.append(time.perf_counter() - connection.due)
                 self.errors += not good
                 idle.append(connection)
-        return time.perf_counter() - began
+        elapsed = time.perf_counter() - began
+        for connection in [*idle, *busy.values()]:
+            connection.tcp.close()
+        return elapsed
 
 
 def main(url: str, seconds: float, rate: float) -> None:
