@@ -21,7 +21,7 @@ _OURS = frozenset({b"content-length", b"expect", b"accept-encoding"})
 _CONDITIONAL = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"range"})
 _NOT_RELAYED = frozenset(
     {b"activity-proxy-source", b"cache-status", b"content-length", b"content-type", b"proxy-status"}
-    | {b"x-request-id"}
+    | {b"date", b"x-request-id"}
 )
 # What no field value may hold (RFC 9110 section 5.5), and aiohttp's server refuses to send.
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

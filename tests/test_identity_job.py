@@ -248,9 +248,13 @@ async def test_the_activity_servers_answer_changes_in_no_byte(tmp_path: Path) ->
     """Numbers that no parser keeps come out as they were, with what is added behind them."""
     said = b'{"access_token":"acc","expires_in":12345678901234567890123,"ratio":1.10,"n":{"a" : 1e5}}'
     async with attacked(tmp_path) as stage:
-        stage.activity_says = http(200, said).replace(b"text/html", b"application/json")
+        stage.activity_says = http(200, said, date="Thu, 01 Jan 1970 00:00:00 GMT").replace(
+            b"text/html", b"application/json"
+        )
         got = await stage.ask(b"POST /api/token", b"Content-Length: 0")
     assert got.body.startswith(said[:-1] + b',"api_error":{"code":"discord_unreachable"')
+    for name in (b"date", b"content-length", b"content-type"):
+        assert len([field for field in got.fields if field[0].lower() == name]) == 1
 
 
 async def test_ten_thousand_signed_in_users_cost_less_than_50_mib(tmp_path: Path) -> None:
