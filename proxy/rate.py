@@ -1,5 +1,6 @@
 """How often one client may ask: a token bucket for each, in a table of bounded size."""
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
@@ -12,7 +13,7 @@ from proxy.call import Subject
 from proxy.headers import Field
 
 CLIENTS: Final = 65_536
-"""Buckets that are kept, about 150 bytes each."""
+"""Buckets that are kept, about 210 bytes each."""
 _ROUNDING: Final = 1e-9  # seconds; a client that waited as long as it was told is let in
 POLICY: Final = "client"
 
@@ -31,7 +32,8 @@ class Buckets:
     burst: int
     monotonic: Callable[[], float]
     size: int = CLIENTS
-    _full_at: dict[str, float] = field(default_factory=dict, repr=False)
+    # A plain dict whose first entry is taken out again and again looks for the next ever longer.
+    _full_at: OrderedDict[str, float] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
         return len(self._full_at)
@@ -47,7 +49,7 @@ class Buckets:
             full_at += 1 / self.rate
         self._full_at[key] = full_at
         if len(self._full_at) > self.size:
-            del self._full_at[next(iter(self._full_at))]
+            self._full_at.popitem(last=False)
         return wait
 
 
