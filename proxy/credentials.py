@@ -5,7 +5,7 @@ time tells how near a guess was.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -67,13 +67,12 @@ def without_cookie(value: bytes) -> bytes:
     return b"; ".join(crumb for crumb in _crumbs(value) if crumb and not crumb.startswith(_OURS))
 
 
-def without_session(fields: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """Give header fields without the session cookie; a `Cookie` field that held nothing else is left out."""
-    for name, value in fields:
-        if _OURS not in value or name.lower() != b"cookie":
-            yield name, value
-        elif others := without_cookie(value):
-            yield name, others
+def without_session(fields: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    """Return header fields without the session cookie, and without a `Cookie` that held nothing else."""
+    if not any(_OURS in value for _, value in fields):
+        return fields
+    passed = [(name, without_cookie(value) if name.lower() == b"cookie" else value) for name, value in fields]
+    return [field for field, before in zip(passed, fields, strict=True) if field[1] or not before[1]]
 
 
 def cookie_key(cookie: str) -> str:

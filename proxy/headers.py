@@ -5,9 +5,9 @@ Fields are the raw pairs of bytes that came over the wire, so that what is relay
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
 
 from multidict import MultiMapping
 
@@ -35,8 +35,27 @@ HOP_BY_HOP = frozenset(
 FOR_EVERYONE = frozenset({b"content-length", b"forwarded", b"host", b"via"})
 """Fields that `Connection` cannot take away, nor any `X-Forwarded-*`: each server on the way needs them."""
 
+_OWN = b"activity-proxy-"
+"""How the fields begin that only this proxy may say."""
+
 VIA = b"activity-proxy"
 """The pseudonym that `Via` carries (RFC 9110 section 7.6.3)."""
+
+_COMMON = frozenset(
+    name
+    for spelled in (
+        b"Accept Accept-Encoding Accept-Language Access-Control-Allow-Origin Authorization Cache-Control "
+        b"Content-Encoding Content-Length Content-Security-Policy Content-Type Cookie DNT Date ETag Host "
+        b"If-None-Match Last-Modified Origin Pragma Priority Range Referer Sec-Fetch-Dest Sec-Fetch-Mode "
+        b"Sec-Fetch-Site Server Set-Cookie Strict-Transport-Security User-Agent Vary X-Content-Type-Options "
+        b"X-Frame-Options X-Powered-By X-Request-Id"
+    ).split()
+    for name in (spelled, spelled.lower())
+)
+"""Names as they are mostly spelled, of fields that go on as they are: most fields need no closer look."""
+
+_PLAIN = HOP_BY_HOP | {b"close"}
+"""What `Connection` mostly says, naming no further field."""
 
 _OF_OTHERS = frozenset({b"forwarded", b"x-real-ip"})
 
@@ -47,8 +66,7 @@ UNKNOWN = "unknown"
 """Stands for a peer without an address, such as a Unix socket's (RFC 7239 section 6.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """The connection a request came by.
 
     `peer` is an address without port, None where there is none; `host` the `Host` field, None when absent;
@@ -66,19 +84,18 @@ def end_to_end(fields: Sequence[Field]) -> list[Field]:
 
     A client cannot name away what a proxy before this one says of it, nor the host that is asked.
     """
-    gone = HOP_BY_HOP
-    for name, value in fields:
-        if name.lower() == b"connection":
-            options = (option.strip() for option in value.lower().split(b","))
-            gone = gone.union(
-                option
-                for option in options
-                if option not in FOR_EVERYONE and not option.startswith(b"x-forwarded-")
-            )
-    return [field for field in fields if field[0].lower() not in gone]
+    kept: list[Field] = []
+    options: set[bytes] = set()
+    for field in fields:
+        if field[0] in _COMMON or (folded := field[0].lower()) not in HOP_BY_HOP:
+            kept.append(field)
+        elif folded == b"connection":
+            options.update(option.strip() for option in field[1].lower().split(b","))
+    gone = {option for option in options - _PLAIN if not _is_for_everyone(option)}
+    return [field for field in kept if field[0].lower() not in gone] if gone else kept
 
 
-def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Network]) -> list[Field]:
+def forwarded_headers(fields: Sequence[Field], hop: Hop, trusted: Sequence[Network]) -> list[Field]:
     """Return the fields with `X-Forwarded-For`, `-Proto`, `-Host` and `Via` for the next server.
 
     What a trusted peer says of those before it is kept, and its own address appended. From any other peer
@@ -91,22 +108,18 @@ def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Netwo
     chain: list[bytes] = []
     via: list[bytes] = []
     said: set[bytes] = set()
-    for name, value in without_session(fields):
-        folded = name.lower()
-        if folded == b"via":
+    for field in without_session(fields):
+        name, value = field
+        told = None if name in _COMMON else _told_by_proxies(name)
+        if told is None:
+            kept.append(field)
+        elif told == b"via":
             via.append(value)
-            continue
-        read = folded.replace(b"_", b"-")
-        if read.startswith(b"activity-proxy-"):
-            continue
-        if read.startswith(b"x-forwarded-") or read in _OF_OTHERS:
-            if not believed:
-                continue
-            if folded == b"x-forwarded-for":
-                chain.append(value)
-                continue
-            said.add(folded)
-        kept.append((name, value))
+        elif believed and told == b"x-forwarded-for":
+            chain.append(value)
+        elif believed and not told.startswith(_OWN):
+            said.add(told)
+            kept.append(field)
     chain.append((hop.peer or UNKNOWN).encode())
     kept.append((b"X-Forwarded-For", b", ".join(filter(None, chain))))
     if b"x-forwarded-proto" not in said:
@@ -116,6 +129,19 @@ def forwarded_headers(fields: Iterable[Field], hop: Hop, trusted: Sequence[Netwo
     via.append(hop.version.encode() + b" " + VIA)
     kept.append((b"Via", b", ".join(via)))
     return kept
+
+
+def _is_for_everyone(name: bytes) -> bool:
+    return name in FOR_EVERYONE or name.startswith(b"x-forwarded-")
+
+
+def _told_by_proxies(name: bytes) -> bytes | None:
+    """Return the folded name of a field in which proxies tell of themselves or of clients, else None."""
+    folded = name.lower()
+    read = folded.replace(b"_", b"-")
+    if read.startswith(_OWN):
+        return read
+    return folded if folded == b"via" or read in _OF_OTHERS or read.startswith(b"x-forwarded-") else None
 
 
 def is_trusted(address: str | None, trusted: Sequence[Network]) -> bool:

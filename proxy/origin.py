@@ -23,8 +23,8 @@ KEEP = 4.0
 """Seconds that an idle connection is kept. Node closes after 5 s: this side is to be the first."""
 READ_BUFFER = 65536
 """Bytes of a body that wait to be read, before its sender is held up at twice as many."""
-_INTERIM = (100, *range(102, 200))
-"""Answers before the answer (RFC 9110 section 15.2). 101 is an answer: HTTP ends with it."""
+_INTERIM, _SWITCHING, _FINAL = 100, 101, 200
+"""Status codes: those before the final ones come before the answer (RFC 9110 section 15.2), but for 101."""
 
 
 class OriginRequest(NamedTuple):
@@ -126,13 +126,10 @@ class OriginConnection(BaseProtocol):
             self.abort()
             return
         for message, content in messages:
-            if message.code in _INTERIM:
+            code = message.code
+            if _INTERIM <= code < _FINAL and code != _SWITCHING:
                 continue
-            if (
-                self._asked.done()
-                or message.code < _INTERIM[0]
-                or (message.code == 101 and not self._upgraded)
-            ):
+            if self._asked.done() or code < _INTERIM or (code == _SWITCHING and not self._upgraded):
                 self._break("malformed")
                 self.abort()
                 return

@@ -84,7 +84,7 @@ class RelayedResponse(web.StreamResponse):
     def _head(self, request: web.BaseRequest) -> bytes:
         reason = self.reason.encode(errors="surrogateescape")
         lines = [b"HTTP/1.1 %d %b" % (self.status, reason)]
-        lines += [name + b": " + value for name, value in self._fields]
+        lines += [b": ".join(field) for field in self._fields]
         if self._framing is Framing.CHUNKED:
             lines.append(b"Transfer-Encoding: chunked")
         if not self._keep_alive:
@@ -144,7 +144,7 @@ class PassThrough:
             # The listener has answered it, and a server that ignores it would stall.
             fields = [field for field in fields if not _expects_100(*field)]
         lines = [f"{request.method} {target} HTTP/1.1".encode(errors="surrogateescape")]
-        lines += [name + b": " + value for name, value in fields]
+        lines += [b": ".join(field) for field in fields]
         if hop.host is None:
             lines.append(b"Host: " + self.origin.authority.encode())
         if upgrade:
@@ -211,8 +211,8 @@ def _expects_100(name: bytes, value: bytes) -> bool:
 
 def _may_upgrade(request: web.BaseRequest) -> bool:
     return (
-        request.method == "GET"
+        is_websocket_upgrade(request.headers)
+        and request.method == "GET"
         and request.version >= aiohttp.HttpVersion11
         and not request.body_exists
-        and is_websocket_upgrade(request.headers)
     )
