@@ -1,10 +1,12 @@
 """The cache before the ladder: freshness, staleness, one call for many, and what is never kept."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import orjson
 import pytest
 
 from proxy.caching import MISSING_AGE, Caching, Flights, Keys, Stale
@@ -531,3 +533,24 @@ async def test_failures_of_a_bounded_number_of_keys_are_remembered(
         bench.flights.failed(key)
     pausing: list[Literal[True, False]] = [bench.flights.pausing(key) for key in ("a", "b", "c")]
     assert pausing == [False, True, True]
+
+
+async def test_what_is_kept_takes_no_more_memory_than_is_counted(bench: Bench) -> None:
+    """A writer's roomy buffer is not kept with the answer, or the bound of the store would mean nothing."""
+
+    async def gateway(_: Call) -> Answer:
+        return Answer(200, orjson.dumps({"title": "x" * 1000}), "gateway")
+
+    cache = replace(bench.cache, answer=gateway)
+    calls = [replace(video(), values={"id": f"1_{number}"}) for number in range(200)]
+    await cache(video())
+    tracemalloc.start()
+    try:
+        for call in calls:
+            await cache(call)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    counted, entries = bench.store.size()
+    assert entries == 201
+    assert taken < 1.5 * counted
