@@ -12,6 +12,8 @@ from proxy.kaltura_api import Unusable
 from proxy.route import Route
 from proxy.sandbox_faults import Fault, Faults
 from proxy.sandbox_library import Library
+from proxy.tokens import TokenKeeper
+from tests.clocks import until
 from tests.gateway_fakes import CATS, FakeTokens, http
 from tests.kaltura_bench import ENTRY, body, complains, sandbox_bench, scripted_bench
 from tests.origins import PATIENCE
@@ -80,6 +82,19 @@ async def test_one_session_reads_until_it_is_renewed() -> None:
         bench.clock.shift(600)
         assert (await bench.ask("video")).status == 200
         assert kaltura.calls["session.start"] == 2
+
+
+async def test_the_session_for_reading_is_renewed_ahead() -> None:
+    """It is there before anyone asks, and its successor before it ends."""
+    async with sandbox_bench() as (bench, kaltura), asyncio.timeout(PATIENCE):
+        keeper = bench.keeper
+        assert isinstance(keeper, TokenKeeper)
+        running = asyncio.create_task(keeper.run())
+        await until(lambda: keeper.status.age is not None)
+        await bench.clock.advance(470)
+        await until(lambda: len(kaltura.sessions) >= 2)
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_a_revoked_session_is_replaced_once() -> None:
