@@ -132,7 +132,7 @@ async def interleaved(stage: Stage, order: list[int], troubles: Mapping[int, Tro
 
 # Without shrinking: each step of it would be 200 calls.
 @settings(
-    max_examples=25,
+    max_examples=10,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
