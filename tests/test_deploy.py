@@ -16,6 +16,7 @@ from proxy.configuration import ConfigurationError, load
 from proxy.server import AT_ONCE, CUTTING
 from proxy.settings import Settings
 from proxy.sidecar import DRAIN, GRACE
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parent.parent
 SECRETS = re.compile(r"\$\{file:(/run/secrets/[^}]+)\}")
@@ -232,6 +233,12 @@ def test_configurations_in_the_documentation_are_sound(tmp_path: Path) -> None:
         "my-session.json": "mocks/session.json",
     }.items():
         (tmp_path / copy).write_text((ROOT / "config" / name).read_text())
+    authority = Authority(tmp_path)
+    authority.ca.cert_pem.write_to_path(tmp_path / "gateway-ca.pem")
+    (tmp_path / "tls").mkdir()
+    for stem in ("client", "tls/tls"):
+        certificate, _ = authority.issue("sidecar.example", stem=stem)
+        certificate.rename(certificate.with_suffix(".crt"))
     problems = []
     for place, text in _blocks("yaml"):
         try:
