@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -254,7 +255,7 @@ def test_commands_in_the_documentation_exist() -> None:
     command = re.compile(r"^(?:\$ )?(activity-proxy|make) ([^#|>&\n]+)", re.MULTILINE)
     for place, text in _blocks("console", "sh", "bash", "shell"):
         for tool, rest in command.findall(text):
-            words = rest.split()
+            words = shlex.split(rest)
             if tool == "make":
                 assert {word for word in words if "=" not in word} <= targets, place
             else:
