@@ -110,6 +110,9 @@ async def whole_way(name: Recording) -> AsyncIterator[Way]:
     def scope() -> Mapping[str, object]:
         return {"now": NOW, "partnerId": PARTNER}
 
+    async def nelly(_: object) -> Subject:
+        return NELLY
+
     async with replaying(name) as origin, gateway_session() as session:
         base = f"{origin.url.origin()}/api"
         it = Bench(base, session, FakeClock(), tokens=RecordedTokens(name))
@@ -124,5 +127,5 @@ async def whole_way(name: Recording) -> AsyncIterator[Way]:
             Policy("auto", production=False, named=frozenset()),
             it.events.append,
         )
-        async with listening(ladder, route=dialects.route, subject=NELLY) as listener:
+        async with listening(ladder, route=dialects.route, subject=NELLY, recognise=nelly) as listener:
             yield Way(listener, it, origin, dialects)
