@@ -57,11 +57,12 @@ class MemorySessions:
             self._used -= self._slots.popitem(last=False)[1][2]
         return key in self._slots
 
-    async def drop(self, *keys: str) -> bool:
-        """Forget sessions."""
-        for key in keys:
+    async def end(self, *keys: str) -> list[Session]:
+        """Forget sessions with their twins, and return those that there were."""
+        sessions = [slot[0] for key in keys if (slot := self._slots.get(key)) is not None]
+        for key in (*keys, *(session.twin for session in sessions)):
             self._drop(key)
-        return True
+        return sessions
 
     def size(self) -> tuple[int, int]:
         """Return the bytes in use, overhead included, and the number of entries."""

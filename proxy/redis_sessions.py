@@ -34,11 +34,19 @@ class RedisSessions:
         task = self._link.begin(lambda: self._link.cache.set(key, sealed, ttl=float(keep)))
         return task is not None and await self._link.wait(task, LIMIT) is True
 
-    async def drop(self, *keys: str) -> bool:
-        """Forget sessions, if Redis does."""
-        names = [f"{NAMESPACE}:{key}" for key in keys]
-        task = self._link.begin(lambda: self._link.cache.raw("unlink", *names))
-        return task is not None and await self._link.wait(task, LIMIT) is not None
+    async def end(self, *keys: str) -> list[Session] | None:
+        """Forget sessions with their twins, if Redis does, and return those that there were."""
+        task = self._link.begin(lambda: self._end(keys))
+        return None if task is None else await self._link.wait(task, LIMIT)
+
+    async def _end(self, keys: tuple[str, ...]) -> list[Session]:
+        raw = self._link.cache.raw
+        values = await raw("mget", *map(_name, keys))
+        opened = [self._seal.open(key, value) for key, value in zip(keys, values, strict=True) if value]
+        sessions = [session for session in opened if session is not None]
+        twins = [session.twin for session in sessions if session.twin]
+        await raw("unlink", *map(_name, (*keys, *twins)))
+        return sessions
 
     def size(self) -> tuple[int, int] | None:
         """Return None: Redis knows."""
@@ -47,3 +55,7 @@ class RedisSessions:
     async def aclose(self) -> None:
         """Give up what still runs and close the connections."""
         await self._link.aclose()
+
+
+def _name(key: str) -> str:
+    return f"{NAMESPACE}:{key}"

@@ -32,8 +32,8 @@ class SessionStore(Protocol):
         """Keep a session for that many seconds, and tell whether it is kept."""
         ...
 
-    async def drop(self, *keys: str) -> bool:
-        """Forget sessions, and tell whether that was done."""
+    async def end(self, *keys: str) -> list[Session] | None:
+        """Forget the sessions under these keys, and their twins; return them, None where it failed."""
         ...
 
     def size(self) -> tuple[int, int] | None:

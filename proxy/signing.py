@@ -150,11 +150,7 @@ class Signing:
         """End the sessions of what the request shows, and return them; None where that may have failed."""
         shown = presented(call.request.fields)
         keys = [key for key in (shown.cookie_key, shown.bearer_key) if key is not None]
-        if not keys:
-            return []
-        sessions = [session for key in keys if (session := await self.sessions.get(key)) is not None]
-        twins = [session.twin for session in sessions if session.twin]
-        return sessions if await self.sessions.drop(*keys, *twins) else None
+        return await self.sessions.end(*keys) if keys else []
 
 
 def with_members(body: bytes, members: Mapping[str, object]) -> bytes:

@@ -25,12 +25,13 @@ async def test_a_session_is_there_until_its_time_is_over() -> None:
 
 
 async def test_sessions_are_forgotten_on_request() -> None:
-    """Those named and no others; naming what is not there is no mistake."""
+    """Those named, with their twins, and no others; naming what is not there is no mistake."""
     sessions = MemorySessions(FakeClock())
-    for key in "abc":
+    for key in ("a", "b", "c", "twin"):
         await sessions.put(key, ALICE, 10)
-    assert await sessions.drop("a", "b", "x")
-    assert [key for key in "abc" if await sessions.get(key)] == ["c"]
+    assert await sessions.end("a", "b", "x") == [ALICE, ALICE]
+    assert [key for key in ("a", "b", "c", "twin") if await sessions.get(key)] == ["c"]
+    assert await sessions.end("a") == []
     await sessions.aclose()
 
 
