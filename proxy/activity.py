@@ -76,6 +76,10 @@ class Activity:
         if answer.status != 200 or not answer.content_type.startswith("application/json"):
             detail = f"the Activity server answered {answer.status}"
             raise SourceFailed(Failure("activity", FailureKind.STATUS, detail, answer.status))
+        if any(name.lower() == "content-encoding" for name, _ in answer.headers):
+            raise _failed(
+                FailureKind.CONTRACT, "the Activity server's answer has a coding that was not asked for"
+            )
         standing_in = Answer(200, answer.body, "activity")
         return _unkept(standing_in) if call.route.credential else standing_in
 

@@ -176,6 +176,13 @@ async def test_a_poor_answer_stands_in_for_nothing(answer: bytes) -> None:
     assert failure.detail == f"the Activity server answered {failure.status}"
 
 
+async def test_a_coded_answer_stands_in_for_nothing() -> None:
+    """The coding would be lost with its fields, and the client could not read the body."""
+    async with activity(http(200, {"id": "1_cats"}, Content_Encoding="gzip")) as (source, _):
+        failure = await failed(source, sent(VIDEO, "GET", "/api/kaltura/video/1_cats"))
+    assert (failure.source, failure.kind) == ("activity", FailureKind.CONTRACT)
+
+
 @pytest.mark.parametrize(
     "step", [Part(), reset, Part(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"), b"nonsense\r\n\r\n"]
 )
