@@ -1,4 +1,4 @@
-"""The public listener under raw fuzz: nothing breaks, nothing grows, and viewers notice nothing.
+"""The listeners under raw fuzz: nothing breaks, nothing grows, and viewers notice nothing.
 
 `FUZZ_SECONDS` and `FUZZ_SEED` say how long and by which dice; `make fuzz` runs long.
 """
@@ -146,13 +146,13 @@ async def test_the_listener_withstands_raw_fuzz(
     async with watching(tmp_path, text, manner="plan") as (_, sidecar, viewer):
         observers = sidecar.parts.observe.listeners  # type: ignore[attr-defined]  # the fan-out itself
         observers.append(lambda event: crashed.append(event) if isinstance(event, Crashed) else None)
-        port = int(str(sidecar.listen).rpartition(":")[2])
+        listen, admin = (int(str(at).rpartition(":")[2]) for at in (sidecar.listen, sidecar.admin))
         start = time.monotonic()
         end = start + SECONDS
         async with asyncio.TaskGroup() as all_at_once:
             for n in range(ATTACKERS):
                 dice = Random(SEED + n)  # noqa: S311  (the same seed makes the same bytes)
-                all_at_once.create_task(attack(port, dice, seen, end))
+                all_at_once.create_task(attack(listen if n else admin, dice, seen, end))
             all_at_once.create_task(live(viewer, seen, end))
             await asyncio.sleep(SECONDS / 3)
             settled = memory()

@@ -65,6 +65,21 @@ def test_each_route_is_described() -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A sidecar that never asks the gateway."""
+    with in_a_thread(tmp_path_factory.mktemp("offline"), "mode: offline") as running:
+        yield running
+
+
+@schema.parametrize()
+@bounded
+def test_what_stands_in_is_as_described(case: Any, offline: Running) -> None:
+    """Canned answers, and the errors where there are none, keep to the description as well."""
+    response = case.call(base_url=offline.base)
+    case.validate_response(response, checks=[check for check in CHECKS if check is not not_a_server_error])
+
+
 @schema.parametrize()
 @bounded
 def test_calls_are_answered_as_described(case: Any, running: Running) -> None:
