@@ -25,6 +25,11 @@ def is_plain(request: RawRequestMessage) -> bool:
     return not any(name in headers for name in _ASKS_MORE)
 
 
+def is_path(target: str) -> bool:
+    """Tell whether a raw target means the same whatever `Host` says; an absolute form has to agree."""
+    return target.startswith("/")
+
+
 def shows_who(request: RawRequestMessage) -> bool:
     """Tell whether the client may be somebody who is limited as such: the listener finds out."""
     return hdrs.COOKIE in request.headers or hdrs.AUTHORIZATION in request.headers

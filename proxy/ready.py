@@ -14,7 +14,7 @@ from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.ahead import Send, is_plain, shows_who
+from proxy.ahead import Send, is_path, is_plain, shows_who
 from proxy.call import Answer, Call
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted
@@ -62,8 +62,8 @@ class Ready:
 
     def learn(self, target: str, call: Call, answer: Answer) -> None:
         """Remember what call a raw target (path and query) stands for, if the cache gave the answer."""
-        is_plain = call.request.method == hdrs.METH_GET and not call.request.body
-        if answer.source != "cache" or not is_plain or len(target) > LONGEST:
+        plain = call.request.method == hdrs.METH_GET and not call.request.body
+        if answer.source != "cache" or not plain or not is_path(target) or len(target) > LONGEST:
             return
         if len(self._known) >= TARGETS:
             del self._known[next(iter(self._known))]

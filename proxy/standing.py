@@ -13,7 +13,7 @@ from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.ahead import Send, is_plain, shows_who
+from proxy.ahead import Send, is_path, is_plain, shows_who
 from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted, SourceFailedEvent
@@ -72,6 +72,7 @@ class Standing:
             or call.route.max_age is None  # what is kept is anybody's, and asked for by GET
             or call.request.method != hdrs.METH_GET
             or call.request.body
+            or not is_path(target)
             or len(answer.body) > LARGEST
         ):
             return

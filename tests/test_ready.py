@@ -269,6 +269,16 @@ async def test_a_reader_that_does_not_read_gets_no_more() -> None:
             assert len(it.events.of(RequestEnded)) < 60
 
 
+async def test_an_absolute_target_is_held_against_its_host_each_time() -> None:
+    """What it stands for depends on a field, so it is never answered at once."""
+    async with shelf() as it:
+        start = b"GET http://activity.example" + VIDEO
+        for _ in range(3):
+            assert not await it.at_once(start=start)
+        other = b"GET http://other.example" + VIDEO
+        assert (await it.get(start=other)).status == 400
+
+
 async def test_it_remembers_so_many_targets_and_no_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded however many spellings of a target clients think of."""
     monkeypatch.setattr(module, "TARGETS", 2)

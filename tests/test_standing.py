@@ -194,6 +194,16 @@ async def test_a_client_that_may_be_limited_as_somebody_is_left_to_the_listener(
         assert not await it.at_once(b"Cookie: a=b")
 
 
+async def test_an_absolute_target_is_held_against_its_host_each_time() -> None:
+    """What it stands for depends on a field, so it is never answered at once."""
+    async with outage() as it:
+        start = b"GET http://activity.example" + VIDEO
+        for _ in range(3):
+            assert not await it.at_once(start=start)
+        other = b"GET http://other.example" + VIDEO
+        assert (await it.get(start=other)).status == 400
+
+
 async def test_it_remembers_so_many_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded; the oldest is forgotten."""
     monkeypatch.setattr(module, "TARGETS", 2)
