@@ -6,6 +6,7 @@ Linux only, since taskset and `/proc` are.
 import contextlib
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -44,11 +45,16 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on right now.
+
+    It is below those that the system gives to whoever asks for any: none of these can come to be there while
+    the server that it is for starts.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)  # noqa: S311  (chance, not a secret)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,8 @@ def running(
                 words = errors.read_text(errors="replace")[-600:]
                 raise DidNotStart(f"{Path(command[0]).name} did not come up: {words.strip()}")
             time.sleep(0.002)
+        if process.poll() is not None:
+            raise DidNotStart(f"{Path(command[0]).name} ended at once, and another listens at its port")
         yield Running(process, port, time.perf_counter() - began, patience)
     finally:
         server.stop()
