@@ -74,11 +74,11 @@ def load(
     mocks = load_mocks(files, tables, problems.append)
     if settings is not None:
         problems += [*_loops(settings, top), *_kaltura(settings, tables, top, own)]
-        problems += _tls(settings, folder, top)
+        problems += [*_tls(settings, folder, top), *_locked_out(settings, tables, top)]
     if problems or settings is None:
         raise ConfigurationError(map(_without_key, problems))
     routes = {table.name: table.routes for table in tables}
-    warnings = (*_warnings(settings, top), *_production(settings, routes, top))
+    warnings = (*_warnings(settings, top), *_production(settings, routes, top), *_unknown(settings, tables))
     return Configuration(settings, routes, mocks, warnings, folder)
 
 
@@ -134,6 +134,28 @@ def _loops(settings: Settings, top: Table) -> Iterable[Problem]:
                 mark = written_at(top, (section, key))[1]
                 text = f"is the address of {name}; the sidecar would call itself"
                 yield Problem(mark, f"{section}.{key}: {text}")
+
+
+def _locked_out(settings: Settings, tables: Iterable[RouteTable], top: Table) -> Iterable[Problem]:
+    """To want viewers to be signed in where nobody can."""
+    if settings.identity.required:
+        mark = written_at(top, ("identity", "required"))[1]
+        for table in filter(_nobody_signs_in, tables):
+            text = f"no route of {table.name} signs viewers in (sign: in)"
+            yield Problem(mark, f"identity.required: {text}")
+
+
+def _unknown(settings: Settings, tables: Iterable[RouteTable]) -> Iterable[Problem]:
+    """Users' calls of viewers whom nobody can know."""
+    if not settings.identity.required:
+        for table in filter(_nobody_signs_in, tables):
+            text = "no route signs viewers in (sign: in), so that all users' calls go as the service"
+            yield Problem(table.root.mark, text)
+
+
+def _nobody_signs_in(table: RouteTable) -> bool:
+    routes = table.routes.values()
+    return any(route.as_ == "user" for route in routes) and not any(route.sign == "in" for route in routes)
 
 
 def _kaltura(settings: Settings, tables: Iterable[RouteTable], top: Table, own: str) -> Iterable[Problem]:

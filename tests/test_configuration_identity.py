@@ -162,6 +162,24 @@ def test_auto_wants_to_know_whose_call_it_is(folder: Folder) -> None:
     assert line.endswith("routes.play.as: is not as in plan; auto wants the same in both")
 
 
+def test_a_table_in_which_nobody_signs_in_is_told(folder: Folder) -> None:
+    """A warning where users' calls then go as the service, a mistake where they would all be turned away."""
+    import yaml
+
+    table = raw_routes("plan")
+    del table["token"]["sign"]
+    folder.write("mine.yaml", yaml.safe_dump({"routes": table}))
+    text = "gateway: {dialect: mine.yaml}\n"
+    (line,) = warned(folder, text)
+    assert line.startswith("mine.yaml:1:1: no route signs viewers in (sign: in)")
+    assert folder.problems(text + "identity: {required: true}") == [
+        "proxy.yaml:2:12: identity.required: no route of mine.yaml signs viewers in (sign: in)"
+    ]
+    folder.write("mine.yaml", yaml.safe_dump({"routes": {"token": table["token"]}}))
+    assert warned(folder, text) == []
+    assert warned(folder, "") == []
+
+
 BODY = '{"videoId": "1_abc", "userId": "mallory"}'
 
 
