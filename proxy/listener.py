@@ -132,7 +132,7 @@ class Listener:
         try:
             if self.admit is not None and (late := await self.admit(request)) is not None:
                 raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
-            if _came_by(request, VIA.decode()):
+            if hdrs.VIA in request.headers and _came_by(request, VIA.decode()):
                 raise Refusal(508, "The request has come by this proxy before", "loop_detected")
             target = self._target(request)
             path, query = split_target(target)

@@ -17,6 +17,7 @@ T = TypeVar("T")
 _SLOT = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NO_SEGMENTS = frozenset({"", ".", ".."})
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -54,6 +55,8 @@ def canonical_segments(path: str) -> tuple[str, ...] | None:
     raw = path[1:].split("/")
     if len(raw) > 1 and raw[-1] == "":
         raw.pop()
+    if "%" not in path and "\\" not in path and path.isprintable():
+        return tuple(raw) if _NO_SEGMENTS.isdisjoint(raw) else None  # as most are
     segments = []
     for part in raw:
         try:
@@ -197,14 +200,17 @@ class CallTemplate:
 
 @dataclass(frozen=True, slots=True)
 class PathIndex(Generic[T]):
-    """The patterns of all routes, to find the one that a request is for."""
+    """The patterns of all routes, by method and number of segments, to find the one that a request is for."""
 
-    entries: tuple[tuple[PathPattern, T], ...]
+    entries: Mapping[tuple[str, int], Sequence[tuple[PathPattern, T]]]
 
     @classmethod
     def of(cls, entries: Sequence[tuple[PathPattern, T]]) -> "PathIndex[T]":
         """Order the patterns so that the more literal one is tried first."""
-        return cls(tuple(sorted(entries, key=lambda entry: entry[0].specificity)))
+        index: dict[tuple[str, int], list[tuple[PathPattern, T]]] = {}
+        for entry in sorted(entries, key=lambda entry: entry[0].specificity):
+            index.setdefault((entry[0].method, len(entry[0].segments)), []).append(entry)
+        return cls(index)
 
     def find(self, method: str, path: str) -> tuple[T, dict[str, str]] | Ambiguous | None:
         """Return the route for a raw path with its path parameters; `HEAD` finds what `GET` does."""
@@ -212,13 +218,13 @@ class PathIndex(Generic[T]):
         segments = canonical_segments(path)
         if segments is not None:
             return self._find(wanted, segments)
-        if any(self._find(wanted, reading) is not None for reading in other_readings(path)):
+        if path != "/" and any(self._find(wanted, reading) for reading in other_readings(path)):
             return AMBIGUOUS
         return None
 
     def _find(self, method: str, segments: tuple[str, ...]) -> tuple[T, dict[str, str]] | None:
-        for pattern, found in self.entries:
-            if pattern.method == method and (values := pattern.match(segments)) is not None:
+        for pattern, found in self.entries.get((method, len(segments)), ()):
+            if (values := pattern.match(segments)) is not None:
                 return found, values
         return None
 
@@ -252,7 +258,7 @@ def _as_segment(name: str, value: object) -> str:
 
 
 def _is_segment(text: str) -> bool:
-    return text not in {"", ".", ".."} and text.isprintable() and "/" not in text and "\\" not in text
+    return text not in _NO_SEGMENTS and text.isprintable() and "/" not in text and "\\" not in text
 
 
 def _resolved(parts: Sequence[str]) -> tuple[str, ...]:

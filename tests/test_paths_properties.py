@@ -259,8 +259,8 @@ def test_what_another_server_reads_as_a_route_is_not_passed_through(
         return
     for read in READERS:
         segments = tuple(part for part in read(path).split("/") if part)
-        for pattern, route in index(dialect).entries:
-            assert pattern.method != method or pattern.match(segments) is None, route.name
+        for pattern, route in index(dialect).entries.get((method, len(segments)), ()):
+            assert pattern.match(segments) is None, route.name
 
 
 def as_express_matches(route: Route) -> re.Pattern[str]:
