@@ -106,6 +106,8 @@ def _leading_integer(found: object) -> int:
 def query_values(query: str) -> dict[str, str | list[str]]:
     """Read a query string; a name that is given more than once has a list."""
     values: dict[str, str | list[str]] = {}
+    if not query:
+        return values
     for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
         before = values.get(name)
         if before is None:

@@ -253,7 +253,9 @@ class Listener:
 
 def _came_by(request: web.BaseRequest, name: str) -> bool:
     """Tell whether `Via` names a proxy (RFC 9110 section 7.6.3): to send the request on would never end."""
-    hops = ",".join(request.headers.getall(hdrs.VIA, ())).split(",")
+    if hdrs.VIA not in request.headers:
+        return False
+    hops = ",".join(request.headers.getall(hdrs.VIA)).split(",")
     return any(name in hop.lower().split()[1:2] for hop in hops)
 
 
