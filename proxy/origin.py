@@ -152,10 +152,12 @@ class OriginConnection(BaseProtocol):
         """End a body that ends with its connection, and break off all else; part of asyncio's protocol."""
         super().connection_lost(exc)
         self.reusable = False
-        content = self._content
-        if exc is None and self._parser is not None and content is not None and not content.is_eof():
+        content, parser = self._content, self._parser
+        # The parser refers to this connection and to the body: held on to, they would wait for the collector.
+        self._parser = None
+        if exc is None and parser is not None and content is not None and not content.is_eof():
             try:
-                self._parser.feed_eof()
+                parser.feed_eof()
             except HttpProcessingError:
                 pass  # it was not at its end
             else:

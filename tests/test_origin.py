@@ -1,6 +1,7 @@
 """Connections to the Activity server: which is used, how long it is kept, and what is no answer."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable
 
 import pytest
@@ -143,6 +144,32 @@ async def test_an_upload_that_goes_on_after_its_answer_ends_the_connection() -> 
         writer.write(b"de" + GET.sent)
         assert (await read_message(reader)).body == b"ok"
         assert server.connections == 2
+
+
+async def test_an_answer_that_was_given_up_takes_no_memory() -> None:
+    """What it had brought goes with its connection, and does not wait for the garbage collector."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(100_000))
+        await reader.read()
+        over.set()
+
+    def alive() -> int:
+        return sum(isinstance(thing, OriginConnection) for thing in gc.get_objects())
+
+    over = asyncio.Event()
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        async with raw_origin(serve) as server, Origin(server.url) as origin:
+            origin.release((await origin.ask(GET)).connection)
+            async with asyncio.timeout(PATIENCE):
+                await over.wait()
+            await until(lambda: alive() == before)
+    finally:
+        gc.enable()
 
 
 async def test_looking_up_the_name_counts_as_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
