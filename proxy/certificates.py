@@ -16,11 +16,12 @@ PERIOD: Final = 5.0
 
 @dataclass(slots=True)
 class _InUse:
-    """A context, the content that it has, and the content that was looked at last."""
+    """A context, the content that it has, and what was last told of newer content that is of no use."""
 
     context: ssl.SSLContext
     files: TlsFiles
-    seen: Pem | TlsMistake | None
+    held: Pem
+    trouble: str | None = None
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Certificates:
     """Makes the contexts of a sidecar and keeps them up to date.
 
     New content that does not hold together (half written, a key of another certificate) changes nothing and
-    is told once; the next look may find it whole.
+    is told once, and tried again at every look: it may be whole by then, or what it lacked be there.
     """
 
     clock: Clock
@@ -52,18 +53,21 @@ class Certificates:
 
     async def look(self) -> None:
         """Look at all files once."""
-        for name, used in self._in_use.items():
+        for name, used in [*self._in_use.items()]:  # a listener may be added during the look
             seen = await asyncio.to_thread(_content, used.files)  # a volume may be slow
-            if _same(seen, used.seen):
+            if seen == used.held and used.trouble is None:
                 continue
-            used.seen = seen
             try:
                 if isinstance(seen, TlsMistake):
                     raise seen
-                renew(used.context, seen)
+                renew(used.context, used.held, seen)
             except TlsMistake as mistake:
-                self.observe(CertificateChanged(name, "kept", f"{mistake.part} {mistake}"))
+                said = f"{mistake.part} {mistake}"
+                if said != used.trouble:
+                    used.trouble = said
+                    self.observe(CertificateChanged(name, "kept", said))
             else:
+                used.held, used.trouble = seen, None
                 self.observe(CertificateChanged(name, "loaded"))
 
     def _make(self, name: TlsName, files: TlsFiles, make: Callable[[Pem], ssl.SSLContext]) -> ssl.SSLContext:
@@ -78,9 +82,3 @@ def _content(files: TlsFiles) -> Pem | TlsMistake:
         return files.read()
     except TlsMistake as mistake:
         return mistake
-
-
-def _same(one: Pem | TlsMistake, other: Pem | TlsMistake | None) -> bool:
-    if isinstance(one, TlsMistake):
-        return isinstance(other, TlsMistake) and (one.part, str(one)) == (other.part, str(other))
-    return one == other

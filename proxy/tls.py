@@ -3,6 +3,8 @@
 Whoever is called is always verified, certificate and name; there is no switch for less.
 """
 
+import base64
+import binascii
 import os
 import re
 import ssl
@@ -19,7 +21,16 @@ HTTP = ("http/1.1",)
 """The application protocol that is spoken here (RFC 7301)."""
 _LARGEST = 4 * 1024 * 1024
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
-_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----([^-]*)")
+# A key's kind: by the label of the older forms, else the identifier in the head of PKCS #8 (RFC 5958).
+_KINDS = {
+    "RSA": bytes.fromhex("06092a864886f70d010101"),
+    "EC": bytes.fromhex("06072a8648ce3d0201"),
+    "RSA-PSS": bytes.fromhex("06092a864886f70d01010a"),
+    "Ed25519": bytes.fromhex("06032b6570"),
+    "Ed448": bytes.fromhex("06032b6571"),
+}
+_HEAD = 64
 _NO_CERTIFICATE = "holds no certificate in PEM"
 
 
@@ -94,12 +105,16 @@ def server_context(pem: Pem) -> ssl.SSLContext:
     return _ready(context, pem, HTTP)
 
 
-def renew(context: ssl.SSLContext, pem: Pem) -> None:
+def renew(context: ssl.SSLContext, held: Pem, pem: Pem) -> None:
     """Let new handshakes of a context in use have what is new; connections that stand are not touched.
 
-    An authority is added, and none is taken away. Raises `TlsMistake`, and the context is as it was.
+    `held` is what the context has now. An authority is added, and none is taken away. Raises `TlsMistake`,
+    and the context is as it was.
     """
     client_context(pem)  # tried on another first, for a failure half-way would leave no pair at all
+    if _kind(held) != _kind(pem):
+        # OpenSSL keeps a pair for each kind beside the others, and would go on choosing the old one.
+        raise TlsMistake(_place(pem), "is a key of another kind than the one in use, which wants a restart")
     if pem.ca is not None:
         context.load_verify_locations(cadata=_authorities(pem.ca))
     _load_pair(context, pem)
@@ -118,8 +133,7 @@ def _load_pair(context: ssl.SSLContext, pem: Pem) -> None:
         return
     if not _CERTIFICATE.search(pem.certificate):
         raise TlsMistake("certificate", _NO_CERTIFICATE)
-    place: Part = "certificate" if pem.key is None else "key"
-    key = pem.certificate if pem.key is None else pem.key
+    place, key = _place(pem), pem.certificate if pem.key is None else pem.key
     if not _KEY.search(key):
         raise TlsMistake(place, "holds no private key in PEM")
     with _told("certificate", "holds a damaged certificate"):
@@ -133,6 +147,25 @@ def _load_pair(context: ssl.SSLContext, pem: Pem) -> None:
         fits = error.reason != "KEY_VALUES_MISMATCH"
         why = "holds a key that cannot be used" if fits else "does not fit the certificate"
         raise TlsMistake(place, why) from None
+    except OSError as error:  # no file descriptor is left, for one
+        raise TlsMistake("certificate", f"cannot be loaded: {error.strerror}") from None
+
+
+def _place(pem: Pem) -> Part:
+    """Return which of the files holds the private key."""
+    return "certificate" if pem.key is None else "key"
+
+
+def _kind(pem: Pem) -> str:
+    """Return what kind of key the pair has; empty for none, or one that is told by nothing."""
+    found = _KEY.search(pem.key or pem.certificate or b"")
+    if found is None or found[1]:
+        return "" if found is None else found[1].decode("ascii").strip()
+    try:
+        head = base64.b64decode(b"".join(found[2].split()))[:_HEAD]
+    except binascii.Error:
+        return ""
+    return next((kind for kind, identifier in _KINDS.items() if identifier in head), "")
 
 
 def _authorities(pem: bytes) -> str:

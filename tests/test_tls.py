@@ -183,9 +183,9 @@ def test_a_failed_renewal_leaves_a_context_as_it_was(authority: Authority) -> No
     served = shake(ours, towards)
     assert served is not None
     with pytest.raises(TlsMistake, match="does not fit"):
-        renew(ours, Pem(None, certificate, found.key))
+        renew(ours, found, Pem(None, certificate, found.key))
     assert shake(ours, towards) == served
-    renew(ours, Pem(None, certificate, key))
+    renew(ours, found, Pem(None, certificate, key))
     assert shake(ours, towards) not in (served, None)
 
 

@@ -1,12 +1,13 @@
 """TLS on the listeners, and their certificates' renewal under way."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import ClientSession, TCPConnector
+from trustme import KeyType
 
 from proxy.certificates import PERIOD, Certificates
 from proxy.events import CertificateChanged, Event
@@ -30,6 +32,7 @@ from tests.running import NOWHERE, configured
 LISTEN = "listen_tls: {certificate: server.pem, key: server.key}\n"
 ADMIN = "admin_tls: {certificate: server.pem, key: server.key}\n"
 VIDEO = "/api/kaltura/video/1_abc"
+EC, RSA = KeyType.ECDSA, KeyType.RSA
 
 
 def believing(authority: Authority, own: tuple[Path, Path] | None = None) -> ssl.SSLContext:
@@ -198,7 +201,7 @@ class Kept:
     certificates: Certificates
     events: list[Event]
     authority: Authority
-    context: ssl.SSLContext
+    files: TlsFiles
 
     @property
     def told(self) -> list[CertificateChanged]:
@@ -218,7 +221,8 @@ def kept(tmp_path: Path) -> Kept:
     events: list[Event] = []
     certificates = Certificates(FakeClock(), events.append)
     files = TlsFiles.within(tmp_path, certificate="tls.crt", key="tls.key")
-    return Kept(certificates, events, authority, certificates.server("listen", files))
+    certificates.server("listen", files)
+    return Kept(certificates, events, authority, files)
 
 
 def publish(authority: Authority, version: str) -> None:
@@ -263,6 +267,60 @@ async def test_what_does_not_hold_together_is_told_once_and_changes_nothing(kept
     (folder / "first" / "tls.key").write_bytes(key.read_bytes())
     await kept.certificates.look()
     assert kept.told == [CertificateChanged("listen", "loaded")]
+
+
+@pytest.mark.parametrize(("first", "second"), [(EC, RSA), (RSA, EC)])
+@pytest.mark.parametrize("pkcs8", [False, True])
+async def test_a_key_of_another_kind_is_told_and_not_taken(
+    tmp_path: Path, first: KeyType, second: KeyType, pkcs8: bool
+) -> None:
+    """OpenSSL would keep both pairs and may go on showing the old one, so nobody is told that it is gone."""
+    authority, events = Authority(tmp_path), list[Event]()
+    certificates = Certificates(FakeClock(), events.append)
+    files = TlsFiles(None, *authority.issue("127.0.0.1", kind=first, pkcs8=pkcs8))
+    certificates.server("listen", files)
+    authority.issue("127.0.0.1", kind=first, pkcs8=not pkcs8)
+    await certificates.look()
+    authority.issue("127.0.0.1", kind=second, pkcs8=pkcs8)
+    await certificates.look()
+    why = "key is a key of another kind than the one in use, which wants a restart"
+    assert events == [CertificateChanged("listen", "loaded"), CertificateChanged("listen", "kept", why)]
+
+
+async def test_what_could_not_be_loaded_for_want_of_a_file_is_tried_again(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crowd of clients that leaves no file descriptor costs the renewal a while, and not all that come."""
+    made, tries = os.memfd_create, iter([True, False])
+
+    def memfd_create(name: str) -> int:
+        if next(tries, False):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return made(name)
+
+    publish(kept.authority, "second")
+    monkeypatch.setattr(os, "memfd_create", memfd_create)
+    await kept.certificates.look()
+    assert kept.told == [
+        CertificateChanged("listen", "kept", "certificate cannot be loaded: Too many open files")
+    ]
+    await kept.certificates.look()
+    assert kept.told == [CertificateChanged("listen", "loaded")]
+
+
+async def test_a_context_made_during_a_look_is_no_harm(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second listener comes about while files are read, and the looks go on."""
+
+    async def to_thread(read: Callable[..., object], *args: object) -> object:
+        monkeypatch.undo()
+        kept.certificates.server("admin", kept.files)
+        return read(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    await kept.certificates.look()
+    publish(kept.authority, "second")
+    await kept.certificates.look()
+    assert [change.name for change in kept.told] == ["listen", "admin"]
 
 
 async def test_files_are_looked_at_every_few_seconds(kept: Kept) -> None:
