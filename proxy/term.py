@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from proxy.clock import Clock
 from proxy.grant import Grant
-from proxy.jwt import claims
+from proxy.jwt import LATEST, claims
 
 SKEW = 30.0
 # How much older than its request a token may look and still be new: the skew, and a little.
@@ -120,9 +120,12 @@ def _margin(life: float) -> float:
 
 
 def _seconds(text: str) -> float | None:
-    """Read an ISO 8601 moment; one without an offset is taken for UTC."""
+    """Read an ISO 8601 moment; one without an offset is taken for UTC.
+
+    With an offset the last hours of the year 9999 end in the next, which nothing here can write.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return min((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), LATEST)

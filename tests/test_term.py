@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.grant import Grant
+from proxy.template import iso_time
 from proxy.term import Moment, Term, fixed_term, granted_term
 from tests.token_bench import jwt
 
@@ -91,6 +92,13 @@ def test_a_token_that_says_nothing_lives_five_minutes(text: str | None) -> None:
     """Neither a JWT nor a moment that can be read: five minutes, and nothing told."""
     term = granted_term(Grant("opaque", text), ASKED, 0.0)
     assert (term.until, term.expires_at) == (1000 + 270.0, None)
+
+
+def test_an_end_beyond_what_can_be_written_is_the_last_that_can() -> None:
+    """A gateway that means "never" costs nobody their sign-in."""
+    term = granted_term(Grant("opaque", "9999-12-31T23:59:59-23:59"), ASKED, 0.0)
+    assert term.expires_at is not None
+    assert iso_time(term.expires_at) == "9999-12-31T23:59:59.000Z"
 
 
 def test_a_jwt_without_issue_time_ends_by_the_wall_clock() -> None:
