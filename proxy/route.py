@@ -201,6 +201,8 @@ class Route(BaseModel):
             problems.append((("sign",), "a route that signs viewers in or out has no call"))
         if self.sign == "in" and self.fallback and "activity" not in self.fallback:
             problems.append((("fallback",), "only the Activity server's answer signs a viewer in"))
+        if self.sign == "in" and not self.credential:
+            problems.append((("sign",), "the answer holds tokens: credential: true is wanted beside it"))
         if self.sign == "out":
             problems += [
                 ((key,), "has no meaning where the sidecar itself answers")

@@ -125,10 +125,14 @@ ALONE: dict[str, Any] = {"call": None, "reply": None, "match": "POST /out"}
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"sign": "in"}, ("sign",)),
+        ({"sign": "in", "credential": True}, ("sign",)),
         ({"sign": "out"}, ("sign",)),
-        ({**ALONE, "sign": "in", "fallback": ["canned"], "canned": "x.json"}, ("fallback",)),
-        ({**ALONE, "sign": "in"}, ("match",)),
+        (
+            {**ALONE, "sign": "in", "credential": True, "fallback": ["canned"], "canned": "x.json"},
+            ("fallback",),
+        ),
+        ({**ALONE, "sign": "in", "credential": True}, ("match",)),
+        ({**ALONE, "sign": "in", "fallback": ["activity"]}, ("sign",)),
         ({**ALONE, "sign": "out", "fallback": ["activity"]}, ("fallback",)),
         ({**ALONE, "sign": "out", "canned": "x.json"}, ("canned",)),
     ],
