@@ -6,12 +6,19 @@ One place before cache and ladder, so that no source can be told another's id.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from proxy.call import Answer, Call, Problem, Source, Subject, Value
+import orjson
+
+from proxy.call import Answer, Call, ClientRequest, Problem, Source, Subject, Value
 from proxy.route import Route
 
 CLAIM: Final = "userId"
 """The input by which a client says who they are."""
 ANONYMOUS: Final = "anonymous"
+
+# They tell of a body that is not sent as it came.
+_OF_THE_BODY: Final = frozenset(
+    {b"content-type", b"content-encoding", b"content-md5", b"digest", b"content-digest", b"repr-digest"}
+)
 
 LOGIN_REQUIRED: Final = Answer(
     401,
@@ -24,7 +31,7 @@ LOGIN_REQUIRED: Final = Answer(
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Sees to it that a call is for whom it says.
+    """Sees to it that a call is for whom it says: in its values, and in the body that may be passed on.
 
     `required` turns unknown callers of routes `as: user` away. `believed` takes the `userId` of an unknown
     caller as a label, for development.
@@ -40,8 +47,11 @@ class Identity:
             return LOGIN_REQUIRED
         if CLAIM not in call.values:
             return await self.answer(call)
-        said = claimed(call.values[CLAIM], call.subject, believed=self.believed)
-        return await self.answer(replace(call, values={**call.values, CLAIM: said}))
+        counts = claimed(call.values[CLAIM], call.subject, believed=self.believed)
+        told = replace(call, values={**call.values, CLAIM: counts})
+        if "activity" in call.route.fallback and call.route.inputs[CLAIM].where == "body":
+            told = replace(told, request=_restated(told))
+        return await self.answer(told)
 
 
 def refuses(route: Route, subject: Subject, *, required: bool) -> bool:
@@ -54,3 +64,11 @@ def claimed(said: Value, subject: Subject, *, believed: bool) -> Value:
     if subject.kind == "user":
         return subject.discord_id
     return said if believed else ANONYMOUS
+
+
+def _restated(call: Call) -> ClientRequest:
+    """Return the client's request with a body of the call's values: whoever gets it believes what it says."""
+    body = {name: call.values[name] for name, wanted in call.route.inputs.items() if wanted.where == "body"}
+    kept = [field for field in call.request.fields if field[0].lower() not in _OF_THE_BODY]
+    fields = (*kept, (b"Content-Type", b"application/json"))
+    return replace(call.request, body=orjson.dumps(body), fields=fields)

@@ -1,11 +1,13 @@
 """Whom a call is for, whatever its body says."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from proxy.call import Answer, Call, Subject
 from proxy.identity import ANONYMOUS, Identity
+from proxy.inputs import Input
 from tests.gateway_fakes import call_of
 from tests.listener_fakes import Recorded
 
@@ -36,6 +38,36 @@ async def test_an_unknown_caller_is_believed_in_development_only(believed: bool,
     await Identity(ladder, required=False, believed=believed)(session(SERVICE))
     assert ladder.call.values["userId"] == who
     assert ladder.call.subject == SERVICE
+
+
+def laid(call: Call, **changes: object) -> Call:
+    """Return the call of a route that is changed so."""
+    return replace(call, route=call.route.model_copy(update=changes))
+
+
+@pytest.mark.parametrize("subject", [ALICE, SERVICE])
+@pytest.mark.parametrize("said", ["mallory", ANONYMOUS])
+async def test_the_body_for_the_activity_server_says_the_same(subject: Subject, said: str) -> None:
+    """Where it may stand in it would believe the client's own, in any coding, type or repetition."""
+    call = laid(session(subject, said), fallback=("activity",))
+    sent = ((b"content-type", b"text/x"), (b"Content-Encoding", b"gzip"), (b"X-Own", b"1"), (b"Digest", b"x"))
+    twice = b'{"userId":"mallory","userId":"anonymous"}'
+    call = replace(call, request=replace(call.request, fields=sent, body=twice))
+    ladder = Recorded()
+    await Identity(ladder, required=False, believed=False)(call)
+    assert json.loads(ladder.call.request.body) == dict(ladder.call.values)
+    assert ladder.call.values["userId"] == (ALICE.discord_id if subject == ALICE else ANONYMOUS)
+    assert ladder.call.request.fields == ((b"X-Own", b"1"), (b"Content-Type", b"application/json"))
+
+
+async def test_a_body_that_goes_nowhere_or_names_nobody_is_left_alone() -> None:
+    """No other source reads it, and what is said elsewhere is not in it."""
+    in_query = Input.model_validate({"from": "query", "default": "x"})
+    inputs = {**session(ALICE).route.inputs, "userId": in_query}
+    for call in (session(ALICE), laid(session(ALICE), fallback=("activity",), inputs=inputs)):
+        ladder = Recorded()
+        await Identity(ladder, required=False, believed=False)(call)
+        assert ladder.call.request is call.request
 
 
 async def test_a_user_id_of_a_route_of_the_services_is_not_believed_either() -> None:

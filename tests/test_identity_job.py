@@ -133,6 +133,20 @@ async def test_what_the_gateway_is_told_of_an_unknown_caller(
     assert message.one("Authorization") == b"Bearer " + TOKEN.encode()
 
 
+async def test_the_activity_server_stands_in_for_the_viewer_who_counts(tmp_path: Path) -> None:
+    """In production, where the operator lets it: what a body claims does not get there."""
+    text = f"environment: production\nroutes: {{session: {{fallback: [activity]}}}}\n{ONE_TRY}"
+    async with attacked(tmp_path, text) as stage:
+        stage.gateway_says = http(500, {"error": "x"})
+        stage.activity_says = http(200, {"ks": "djJ8ks"}).replace(b"text/html", b"application/json")
+        body = b'{"videoId": "1_cats", "userId": "mallory"}'
+        fields = (b"Content-Type: application/json", b"Content-Length: %d" % len(body))
+        got = await stage.ask(b"POST " + SESSION.encode(), *fields, body=body)
+        (message,) = stage.activity.received
+    assert (got.status, json.loads(got.body)) == (200, {"ks": "djJ8ks"})
+    assert json.loads(message.body) == {"videoId": "1_cats", "userId": "anonymous"}
+
+
 async def test_signing_out_ends_it_all(tmp_path: Path) -> None:
     """Cookie and token are of no use afterwards, and the user's gateway token is dropped."""
     async with watching(tmp_path) as (_, sidecar, viewer):
