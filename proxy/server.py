@@ -6,6 +6,7 @@ them; no answer says what software made it.
 
 import asyncio
 import logging
+import ssl
 from asyncio import Task
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from proxy.bounds import Bounds, Outflow
 from proxy.clock import Clock
 from proxy.errors import MalformedBody
 from proxy.events import Limited, Observe
+from proxy.handshake import Handshake, UnderWay
 from proxy.headers import sound_host
 from proxy.refusal import (
     CODING,
@@ -193,6 +195,7 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self.server
+        server.handshakes.pop(self, None)
         if server.full:
             server.turn_away(cast("asyncio.Transport", transport))
             return
@@ -310,6 +313,7 @@ class HttpServer(web.Server):
         """The time of the last sweep."""
         self.turned_away: dict[asyncio.Transport, float] = {}
         """Connections over the limit, and since when."""
+        self.handshakes: UnderWay = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._logger = logger
@@ -318,7 +322,23 @@ class HttpServer(web.Server):
     @property
     def full(self) -> bool:
         """Whether there are as many connections as there may be."""
-        return len(self._connections) >= self.bounds.connections
+        return len(self._connections) + len(self.handshakes) >= self.bounds.connections
+
+    def over_tls(self, context: ssl.SSLContext) -> Callable[[], Handshake]:
+        """Return what to give to `loop.create_server` instead, for connections over TLS.
+
+        A handshake is part of what comes before a request's head, and has its time.
+        """
+        timeout = self.bounds.header_timeout
+        return lambda: Handshake(self(), context, timeout, self.handshakes, self._has_room)
+
+    def _has_room(self) -> bool:
+        """Tell whether a handshake may begin: some beyond the limit may, to hear why they are turned away."""
+        taken = len(self._connections) + len(self.handshakes) + len(self.turned_away)
+        if taken < self.bounds.connections + TURNED_AWAY:
+            return True
+        self.refuse.limited(CROWDED)
+        return False
 
     def begin(self) -> None:
         """Count a request that is under way from now on."""
@@ -333,6 +353,8 @@ class HttpServer(web.Server):
 
     def close_idle(self) -> None:
         """Close the connections on which no request is under way."""
+        for transport in [*self.handshakes.values()]:
+            transport.abort()
         for connection in self.connections:
             cast("_Connection", connection).close_idle()
 
@@ -370,7 +392,7 @@ class HttpServer(web.Server):
 
     async def cut(self) -> None:
         """Close all connections, whatever is under way, and wait until their handlers have ended."""
-        for transport in [*self.turned_away]:
+        for transport in [*self.turned_away, *self.handshakes.values()]:
             transport.abort()
         await self.shutdown(AT_ONCE)
         await self.idle(CUTTING)

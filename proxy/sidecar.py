@@ -135,14 +135,11 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         try:
             listening = await loop.create_server(
-                server,
+                server if tls is None else server.over_tls(tls),
                 where.host,
                 where.port,
                 backlog=1024,
                 reuse_address=True,
-                ssl=tls,
-                # A handshake is part of what comes before a request's head.
-                ssl_handshake_timeout=None if tls is None else server.bounds.header_timeout,
             )
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else "no such address"

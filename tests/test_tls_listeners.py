@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -359,6 +359,46 @@ async def test_a_handshake_has_the_time_of_a_head(tmp_path: Path) -> None:
     async with serving(tmp_path, text) as (sidecar, _, _), client(sidecar.listen.port) as (reader, _):
         async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
+
+
+async def test_a_handshake_under_way_counts_as_a_connection(tmp_path: Path) -> None:
+    """Who connects and says nothing takes a place, as without TLS; it is free again when they leave."""
+    text = LISTEN + "limits: {connections: 1}\n"
+    async with serving(tmp_path, text) as (sidecar, _, authority), asking(believing(authority)) as session:
+        url = f"https://{sidecar.listen}{VIDEO}"
+        async with client(sidecar.listen.port):
+            await until(lambda: len(sidecar._servers[0][0].handshakes) == 1)
+            async with session.get(url) as answer:
+                assert (answer.status, (await answer.json())["code"]) == (503, "too_many_connections")
+        await until(lambda: not sidecar._servers[0][0].handshakes)
+        async with session.get(url) as answer:
+            assert answer.status == 200
+
+
+async def test_handshakes_far_beyond_the_limit_are_cut_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some may hear why they are turned away; further ones get no handshake, and are counted."""
+    monkeypatch.setattr("proxy.server.TURNED_AWAY", 0)
+    text = LISTEN + "limits: {connections: 1}\n"
+    async with serving(tmp_path, text) as (sidecar, _, _), client(sidecar.listen.port):
+        await until(lambda: len(sidecar._servers[0][0].handshakes) == 1)
+        async with client(sidecar.listen.port) as (reader, _), asyncio.timeout(PATIENCE):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        assert 'limited_total{limit="connections"} 1.0' in sidecar.parts.metrics.exposition("")[0].decode()
+
+
+async def test_stopping_waits_for_no_handshake(tmp_path: Path) -> None:
+    """Nothing has been asked on such a connection, so nothing is owed."""
+    async with serving(tmp_path, LISTEN) as (sidecar, _, _), client(sidecar.listen.port) as (reader, _):
+        server = sidecar._servers[0][0]
+        await until(lambda: len(server.handshakes) == 1)
+        await sidecar.stop()
+        async with asyncio.timeout(PATIENCE):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        assert server.handshakes == {}
 
 
 async def test_health_asks_over_tls(tmp_path: Path) -> None:
