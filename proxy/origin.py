@@ -23,6 +23,7 @@ KEEP = 4.0
 """Seconds that an idle connection is kept. Node closes after 5 s: this side is to be the first."""
 READ_BUFFER = 65536
 """Bytes of a body that wait to be read, before its sender is held up at twice as many."""
+_BLANK_LINES = b"\r\n\r\n"
 _INTERIM, _SWITCHING, _FINAL = 100, 101, 200
 """Status codes: those before the final ones come before the answer (RFC 9110 section 15.2), but for 101."""
 
@@ -96,10 +97,10 @@ class OriginConnection(BaseProtocol):
         """End the exchange, and tell whether the connection can be kept; if not, it is cut."""
         content, self._content, self._asked = self._content, None, None
         upload, self._upload = self._upload, None
-        if upload is not None and not upload.done():
+        if upload is not None and not _whole(upload):
             upload.cancel()
             self.reusable = False
-        if self.reusable and self.transport is not None and content is not None and content.is_eof():
+        if self.reusable and content is not None and content.is_eof() and self._at_rest():
             self.idle_since = now
             return True
         self.abort()
@@ -164,6 +165,19 @@ class OriginConnection(BaseProtocol):
                 return
         self._break("reset")
 
+    def _at_rest(self) -> bool:
+        """Tell whether nothing came behind the answer: part of another would be the next one's beginning.
+
+        Blank lines before an answer are nothing to the parser, but they end any part of a head.
+        """
+        if self.transport is None or self._parser is None:
+            return False
+        try:
+            messages, _, _ = self._parser.feed_data(_BLANK_LINES)
+        except HttpProcessingError:
+            return False
+        return not messages
+
     def _new_parser(self) -> HttpResponseParser:
         return HttpResponseParser(
             self,
@@ -186,7 +200,8 @@ class OriginConnection(BaseProtocol):
         await writer.write_eof()
 
     def _sent(self, upload: asyncio.Task[None]) -> None:
-        if upload.cancelled() or upload.exception() is not None:
+        if not _whole(upload):
+            self._break("reset")  # or an answer that ends with its connection would seem to be at its end
             self.abort()  # half a body is not to look like a whole
 
     def _break(self, reason: AwayReason) -> None:
@@ -309,6 +324,11 @@ class Origin:
         self._idle = fresh
         if fresh:
             self._sweeping = self._loop.call_at(fresh[0].idle_since + self._keep, self._sweep)
+
+
+def _whole(upload: asyncio.Task[None]) -> bool:
+    """Tell whether a body was sent to its end."""
+    return upload.done() and not upload.cancelled() and upload.exception() is None
 
 
 def _reason(error: OSError) -> AwayReason:

@@ -5,6 +5,8 @@ import gc
 from collections.abc import Awaitable
 
 import pytest
+from aiohttp import ClientPayloadError, StreamReader
+from aiohttp.base_protocol import BaseProtocol
 from yarl import URL
 
 from proxy.errors import ActivityAway
@@ -108,6 +110,79 @@ async def test_a_second_answer_is_not_kept_for_the_next_request() -> None:
             writer.write(GET.sent)
             assert (await read_message(reader)).body == b"ok"
     assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"H",
+        b"HTTP/1.1 200 O",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Whose: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r",
+    ],
+)
+async def test_part_of_a_second_answer_is_not_kept_either(first: bytes, part: bytes) -> None:
+    """It would be the beginning of what the next client gets."""
+    async with answering(first + part, OK) as server, talking(server.url) as (_, reader, writer):
+        for _ in range(2):
+            writer.write(GET.sent)
+            await read_message(reader)
+    assert server.connections == 2
+
+
+async def test_blank_lines_behind_an_answer_are_nothing() -> None:
+    """Some servers send one too many (RFC 9112 section 2.2); the connection is as good as before."""
+    async with answering(OK + b"\r\n", OK) as server, talking(server.url) as (_, reader, writer):
+        for _ in range(2):
+            writer.write(GET.sent)
+            assert (await read_message(reader)).body == b"ok"
+    assert server.connections == 1
+
+
+async def test_a_connection_is_not_used_again_when_the_upload_has_just_broken() -> None:
+    """What is sent next would be read as the rest of that body."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(OK)
+        await reader.read()
+
+    async with raw_origin(serve) as server, Origin(server.url) as origin:
+        upload = StreamReader(BaseProtocol(asyncio.get_running_loop()), 1)
+        upload._protocol.transport = asyncio.Transport()
+        answer = await origin.ask(OriginRequest(request(b"POST /", b"Content-Length: 9"), upload))
+        assert await answer.content.read() == b"ok"
+        upload.set_exception(ConnectionResetError())
+        await asyncio.sleep(0)  # the upload has ended, and nobody was told
+        assert not answer.connection.release(0.0)
+
+
+async def test_an_answer_does_not_end_because_the_upload_broke() -> None:
+    """One that ends with its connection would be taken for a whole, were the connection just closed."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await reader.read()
+
+    async with raw_origin(serve) as server, Origin(server.url) as origin:
+        upload = StreamReader(BaseProtocol(asyncio.get_running_loop()), 1)
+        upload._protocol.transport = asyncio.Transport()
+        answer = await origin.ask(OriginRequest(request(b"POST /", b"Content-Length: 9"), upload))
+        assert await answer.content.readany() == b"half"
+        upload.set_exception(ConnectionResetError())
+        with pytest.raises(ClientPayloadError):
+            await answer.content.readany()
+        origin.release(answer.connection)
 
 
 async def test_an_answer_that_loses_its_framing_breaks_off() -> None:
