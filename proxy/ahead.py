@@ -6,6 +6,7 @@ from typing import Protocol
 from aiohttp import HttpVersion11, StreamReader, hdrs
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from proxy.headers import sound_host
 
@@ -73,6 +74,21 @@ class Ahead:
     def feed_data(self, data: bytes) -> tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]:
         """Parse, as the parser does; what is answered already is not among the messages."""
         messages, upgraded, tail = self._parser.feed_data(data)
+        answered = self._answered(messages, upgraded)
+        if not answered:
+            return messages, upgraded, tail
+        # At so many the parser stops, and the server makes it go on only when it has handled as many itself.
+        while len(messages) == answered == MAX_MSG_QUEUE_SIZE:
+            messages, upgraded, tail = self._parser.feed_data(b"")
+            answered = self._answered(messages, upgraded)
+        left = messages[answered:]
+        if left and len(messages) == MAX_MSG_QUEUE_SIZE:
+            more, upgraded, tail = self._parser.feed_data(b"")
+            left = [*left, *more]
+        return left, upgraded, tail
+
+    def _answered(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], upgraded: bool) -> int:
+        """Answer those at the beginning that may be, and return how many they are."""
         answered = 0
         for message, payload in messages:
             if payload is not EMPTY_PAYLOAD or upgraded or not self._connection.waits():
@@ -83,4 +99,4 @@ class Ahead:
                 break
             self._parser.message_consumed()
             answered += 1
-        return messages[answered:] if answered else messages, upgraded, tail
+        return answered

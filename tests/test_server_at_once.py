@@ -84,3 +84,24 @@ async def test_a_connection_that_was_answered_is_idle() -> None:
             server.sweep()
         writer.write(request(b"GET /now"))
         assert (await read_message(reader)).body == b"ok"
+
+
+@pytest.mark.parametrize("number", [32, 33, 100])
+async def test_as_many_at_a_time_as_a_client_likes(number: int) -> None:
+    """The parser stops after some; nobody has to send more for it to go on."""
+    async with serving(handler, at_once=at_once) as (port, _), client(port) as (reader, writer):
+        writer.write(request(b"GET /now") * number)
+        for _ in range(number):
+            assert (await read_message(reader)).body == b"ok"
+
+
+@pytest.mark.parametrize("before", [0, 1, 20, 31, 32, 33, 50])
+async def test_answers_keep_the_order_of_many_requests(before: int) -> None:
+    """What takes longer holds up all that comes behind it, however many that are, and no longer than it."""
+    sent = [b"/now"] * before + [b"/later"] + [b"/now"] * 80
+    async with serving(handler, at_once=at_once) as (port, _), client(port) as (reader, writer):
+        writer.write(b"".join(request(b"GET " + path) for path in sent))
+        got = [(await read_message(reader)).body for _ in sent]
+        assert got[: before + 1] == [b"ok"] * before + [b"long"]
+        writer.write(request(b"GET /now"))
+        assert (await read_message(reader)).body in (b"ok", b"long")
