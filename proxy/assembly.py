@@ -42,9 +42,10 @@ from proxy.rate import Admission, Buckets, RateLimit
 from proxy.request_id import RequestIds
 from proxy.server import HttpServer, origin_form, public_server
 from proxy.sessions import SessionStore
-from proxy.settings import LimitSettings, ServerTlsSettings, Settings
+from proxy.settings import LimitSettings, Settings
 from proxy.shortcuts import open_shortcuts
 from proxy.store import Store
+from proxy.tls_settings import ServerTlsSettings
 from proxy.tokens import TokenKeeper
 from proxy.tunnel import Tunnels
 from proxy.upstream import open_gateway

@@ -9,11 +9,12 @@ from proxy.lookup import Files, carried_directory, read
 from proxy.mocks import load_mocks
 from proxy.nodes import Mark, Problem, Scalar, Table, overlay, written_at
 from proxy.route import Route
-from proxy.settings import ListenTlsSettings, ServerTlsSettings, Settings, TlsSettings
+from proxy.settings import Settings
 from proxy.substitution import Substitution
 from proxy.tables import RouteTable, load_tables
 from proxy.template import JsonTemplate
 from proxy.tls import TlsFiles, TlsMistake, client_context, server_context
+from proxy.tls_settings import ListenTlsSettings, ServerTlsSettings, TlsSettings
 from proxy.units import is_loopback, url_host
 
 _MAX_SECRET = 64 * 1024

@@ -4,43 +4,22 @@ Times are seconds, sizes bytes, shares parts of one. The defaults are those of t
 configuration with nothing set in the environment.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    SecretStr,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, WithJsonSchema, model_validator
 
+from proxy.gateway_settings import GatewaySettings
 from proxy.misfits import Misfit, Misfits
+from proxy.section import Amount, Flag, Section, Span, Token
 from proxy.store_url import parse_store_url
-from proxy.units import Duration, Frequency, HostPort, HttpUrl, Listen, Network, Origin, Refused, Share, Size
+from proxy.tls_settings import ListenTlsSettings, ServerTlsSettings, TlsSettings, needs_tls
+from proxy.units import Frequency, HostPort, HttpUrl, Listen, Network, Origin, Refused
 
 Mode = Literal["auto", "live", "offline"]
 Environment = Literal["development", "production"]
 
 SHORTEST_KEY = 32
-_TOKEN = re.compile(r"[\x21-\x7e]*")
-
-
-def _positive(value: float) -> float:
-    if value <= 0:
-        raise Refused("must be more than 0")
-    return value
-
-
-def _header_safe(secret: SecretStr) -> SecretStr:
-    """Refuse what would break out of a header line, or be a whole file by mistake (RFC 9110, 5.5)."""
-    if not _TOKEN.fullmatch(secret.get_secret_value()):
-        raise Refused("must be one word of visible ASCII characters")
-    return secret
 
 
 def _partner_id(value: object) -> str:
@@ -50,15 +29,6 @@ def _partner_id(value: object) -> str:
     if len(text) > 64 or not text.isprintable():
         raise Refused("is no partner's number")
     return text
-
-
-def _flag(value: object) -> bool:
-    """Read true or false; from the environment they may come as texts, and nothing else will do."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value in {"true", "false"}:
-        return value == "true"
-    raise Refused("must be true or false")
 
 
 def _cache_url(value: object) -> str:
@@ -72,71 +42,9 @@ def _long_enough(secret: SecretStr) -> SecretStr:
     return secret
 
 
-Flag = Annotated[bool, PlainValidator(_flag), WithJsonSchema({"type": "boolean"})]
 CacheUrl = Annotated[str, PlainValidator(_cache_url), WithJsonSchema({"type": "string"})]
-Span = Annotated[Duration, AfterValidator(_positive)]
-Rate = Annotated[Share, AfterValidator(_positive)]
-Amount = Annotated[Size, AfterValidator(_positive)]
-Token = Annotated[SecretStr, AfterValidator(_header_safe)]
 Key = Annotated[SecretStr, AfterValidator(_long_enough)]
 PartnerId = Annotated[str, PlainValidator(_partner_id), WithJsonSchema({"type": ["string", "integer"]})]
-
-
-class Section(BaseModel):
-    """What all sections share: nothing unknown, nothing converted, nothing altered later."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
-class TlsSettings(Section):
-    """TLS towards a server. Files are PEM, seen from the configuration's folder."""
-
-    ca: str = Field(default="", description="Authorities to believe instead of the system's; empty: those.")
-    certificate: str = Field(default="", description="Shown to a server that asks for one; empty: none.")
-    key: str = Field(default="", description="Its private key; empty: in the certificate's file.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "TlsSettings":
-        if self.key and not self.certificate:
-            raise Misfits([Misfit(("key",), "is of no use without certificate")])
-        return self
-
-    def __bool__(self) -> bool:
-        return any((self.ca, self.certificate, self.key))
-
-
-class ServerTlsSettings(Section):
-    """TLS of a listener. Files are PEM, seen from the configuration's folder."""
-
-    certificate: str = Field(
-        default="", description="Certificate and those between it and its authority; empty: no TLS."
-    )
-    key: str = Field(default="", description="Its private key; empty: in the certificate's file.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "ServerTlsSettings":
-        others = [name for name in type(self).model_fields if getattr(self, name) and not self.certificate]
-        if others:
-            raise Misfits([Misfit((name,), "is of no use without certificate") for name in others])
-        return self
-
-    def __bool__(self) -> bool:
-        return bool(self.certificate)
-
-
-class ListenTlsSettings(ServerTlsSettings):
-    """TLS of the public listener."""
-
-    client_ca: str = Field(
-        default="", description="Only clients with a certificate of these authorities get in; empty: all."
-    )
-
-
-def _needs_tls(scheme: str, url: str, tls: TlsSettings, key: str = "url") -> None:
-    if tls and not url.startswith(f"{scheme}:"):
-        raise Misfits([Misfit(("tls",), f"is of no use, since {key} is not {scheme}", ((key,),))])
 
 
 class ActivitySettings(Section):
@@ -150,116 +58,7 @@ class ActivitySettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "ActivitySettings":
-        _needs_tls("https", self.url, self.tls)
-        return self
-
-
-class LoginSettings(Section):
-    """Whom the sidecar logs in as."""
-
-    discord_id: str = Field(
-        default="activity-proxy", min_length=1, max_length=128, description="The Discord id to log in with."
-    )
-    username: str = Field(
-        default="Activity Proxy", min_length=1, max_length=128, description="The name to log in with."
-    )
-    roles: tuple[str, ...] = Field(default=(), description="The Discord roles to log in with.")
-
-
-class TimeoutSettings(Section):
-    """How long a call of the gateway may take."""
-
-    connect: Span = Field(default=1.0, description="Longest time for a connection to come about.")
-    attempt: Span = Field(default=3.0, description="Longest time for one attempt, connecting included.")
-    total: Span = Field(default=8.0, description="Longest time for a call with all its attempts.")
-
-    @model_validator(mode="after")
-    def _fits(self) -> "TimeoutSettings":
-        problems = []
-        if self.attempt > self.total:
-            problems.append(Misfit(("attempt",), "attempt is over total", (("total",),)))
-        if self.connect > self.attempt:
-            problems.append(Misfit(("connect",), "connect is over attempt", (("attempt",),)))
-        if problems:
-            raise Misfits(problems)
-        return self
-
-
-class RetrySettings(Section):
-    """How often and how soon a failed call is made again."""
-
-    attempts: int = Field(default=3, ge=1, le=10, description="Attempts in all; 1 never repeats.")
-    initial: Span = Field(default=0.1, description="Longest delay before the second attempt; then doubling.")
-    max: Span = Field(default=2.0, description="Longest delay before any attempt.")
-    budget: Rate = Field(
-        default=0.2, description="Retries may add at most this share to the calls of the last 10 s."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> "RetrySettings":
-        if self.initial > self.max:
-            raise Misfits([Misfit(("initial",), "initial is over max", (("max",),))])
-        return self
-
-
-class BreakerSettings(Section):
-    """When the circuit breaker opens, and for how long."""
-
-    window: Span = Field(default=30.0, description="Only the calls of this last time count.")
-    minimum_calls: int = Field(
-        default=10, ge=1, le=1_000_000, description="It never opens on fewer calls than this."
-    )
-    failure_rate: Rate = Field(default=0.5, description="It opens when this share of calls failed.")
-    slow_call: Span = Field(default=2.0, description="An attempt that takes this long counts as slow.")
-    slow_rate: Rate = Field(default=1.0, description="It opens when this share of calls was slow.")
-    open: Span = Field(default=10.0, description="How long it stays open at first; doubles each time.")
-    open_max: Span = Field(default=300.0, description="How long it stays open at most.")
-    half_open_calls: int = Field(
-        default=3, ge=1, le=1000, description="Calls that may try whether the gateway is back."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> "BreakerSettings":
-        if self.open > self.open_max:
-            raise Misfits([Misfit(("open",), "open is over open_max", (("open_max",),))])
-        return self
-
-
-class GatewaySettings(Section):
-    """The API Gateway."""
-
-    url: HttpUrl = Field(
-        default="http://localhost:3000/api", description="Base URL of the API Gateway; it ends in /api."
-    )
-    tls: TlsSettings = Field(default=TlsSettings(), description="TLS towards the gateway.")
-    dialect: str = Field(
-        default="auto",
-        min_length=1,
-        description="The route table: auto (what the gateway supports), plan, newer, or a file.",
-    )
-    token: Token = Field(
-        default=SecretStr(""),
-        description="A fixed bearer token. Empty, or refused by the gateway: log in as below.",
-    )
-    login: LoginSettings = Field(default=LoginSettings(), description="Whom the sidecar logs in as.")
-    timeout: TimeoutSettings = Field(default=TimeoutSettings(), description="How long calls may take.")
-    retry: RetrySettings = Field(default=RetrySettings(), description="How failed calls are made again.")
-    max_concurrency: int = Field(
-        default=100,
-        ge=1,
-        le=100_000,
-        description="Calls at once; more than these and a short queue fall back.",
-    )
-    breaker: BreakerSettings = Field(
-        default=BreakerSettings(), description="When a failing gateway is left alone, and for how long."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> "GatewaySettings":
-        _needs_tls("https", self.url, self.tls)
-        if self.breaker.slow_call > self.timeout.total:
-            slow, total = ("breaker", "slow_call"), ("timeout", "total")
-            raise Misfits([Misfit(slow, "breaker.slow_call is over timeout.total", (total,))])
+        needs_tls("https", self.url, self.tls)
         return self
 
 
@@ -286,7 +85,7 @@ class IdentitySettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "IdentitySettings":
-        _needs_tls("https", self.discord_url, self.tls, "discord_url")
+        needs_tls("https", self.discord_url, self.tls, "discord_url")
         return self
 
 
@@ -310,7 +109,7 @@ class KalturaSettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "KalturaSettings":
-        _needs_tls("https", self.url, self.tls)
+        needs_tls("https", self.url, self.tls)
         return self
 
 
@@ -326,7 +125,7 @@ class CacheSettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "CacheSettings":
-        _needs_tls("rediss", self.url, self.tls)
+        needs_tls("rediss", self.url, self.tls)
         return self
 
 

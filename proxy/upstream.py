@@ -17,10 +17,10 @@ from proxy.call import Source, Subject
 from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questions
 from proxy.events import BreakerChanged
 from proxy.gateway import Gateway, subject_values
+from proxy.gateway_settings import GatewaySettings
 from proxy.login import GatewayLogin, Guarded
 from proxy.outage import SIGNS
 from proxy.recovery import Recovery
-from proxy.settings import GatewaySettings
 from proxy.tokens import LONGEST_PAUSE, TokenKeeper
 from proxy.user_tokens import UserTokens
 from proxy.workshop import Workshop

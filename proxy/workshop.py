@@ -12,7 +12,7 @@ from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.events import Event, Observe, TlsName
 from proxy.route import Route
-from proxy.settings import ServerTlsSettings, TlsSettings
+from proxy.tls_settings import ServerTlsSettings, TlsSettings
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.bulkhead import PATIENCE, Bulkhead
 from proxy.call import Answer, Call, FailureKind, SourceFailed, Subject
+from proxy.gateway_settings import GatewaySettings
 from proxy.login import GatewayLogin
-from proxy.settings import GatewaySettings
 from proxy.upstream import gateway_session
 from tests.clocks import FakeClock, settle, until
 from tests.gateway_fakes import Bench, Hang, http

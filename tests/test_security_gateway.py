@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.settings import GatewaySettings
+from proxy.gateway_settings import GatewaySettings
 from proxy.upstream import gateway_session
 from proxy.wire import MAX_ANSWER
 from tests.gateway_fakes import http

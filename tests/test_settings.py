@@ -5,18 +5,16 @@ from ipaddress import ip_network
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from proxy.misfits import Misfit, Misfits
-from proxy.settings import (
+from proxy.gateway_settings import (
     BreakerSettings,
     GatewaySettings,
-    KalturaSettings,
-    LimitSettings,
     LoginSettings,
     RetrySettings,
-    Section,
-    Settings,
     TimeoutSettings,
 )
+from proxy.misfits import Misfit, Misfits
+from proxy.section import Section
+from proxy.settings import KalturaSettings, LimitSettings, Settings
 from proxy.units import WRITTEN
 
 
