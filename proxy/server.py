@@ -8,39 +8,34 @@ import asyncio
 import logging
 import ssl
 from asyncio import Task
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, http_parser, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser, RawRequestMessage
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import _ErrInfo
+from aiohttp.http import RawRequestMessage
 from yarl import URL
 
-from proxy.ahead import Ahead, AtOnce
-from proxy.bounds import Bounds, Outflow
+from proxy.ahead import AtOnce
+from proxy.bounds import Bounds
 from proxy.clock import Clock
-from proxy.errors import MalformedBody
-from proxy.events import Limited, Observe
+from proxy.connection import ClientConnection, Handler, ServerRequest, TurnedAway
+from proxy.events import Observe
 from proxy.handshake import Handshake, UnderWay
 from proxy.headers import sound_host
 from proxy.refusal import (
     CODING,
     CROWDED,
-    HEADER_TIMEOUT,
     MALFORMED,
     METHOD,
     VERSION,
     ListenerName,
     NewRequestId,
     Refuse,
-    refusal_for,
 )
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 AT_ONCE = 0.01
 """Seconds that aiohttp waits, twice, before it cuts a connection; to it no time is time without end."""
 SWEEP = 1.0
@@ -53,7 +48,6 @@ CUTTING = 0.5
 _NOT_SERVED = frozenset({"CONNECT", "TRACE"})
 _NO_URL = URL("/")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
 
 def public_server(
@@ -123,7 +117,7 @@ class _Admission:
     refuse: Refuse
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        if not cast("_Request", request).version_known:
+        if not cast("ServerRequest", request).version_known:
             return await self.refuse(request, VERSION, request.raw_path)
         if request.method in _NOT_SERVED:
             return await self.refuse(request, METHOD, request.raw_path)
@@ -139,150 +133,6 @@ class _Admission:
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # the answer proper has not begun
         return await self.handler(request)
-
-
-class _Request(web.BaseRequest):
-    version_known = True
-
-    @property
-    def keep_alive(self) -> bool:
-        return super().keep_alive and not cast("_Connection", self.protocol).server.stopping
-
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        if response.headers.get("Server") == SERVER_SOFTWARE:
-            del response.headers["Server"]
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection over the limit: what it asks is not read; once it has asked, it is told why."""
-
-    def __init__(self, server: "HttpServer", transport: asyncio.Transport) -> None:
-        self._server = server
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002  (asyncio calls it by position)
-        # Closing amid what has not been received would reset the connection, and the answer with it.
-        self._server.refuse.unread(self._transport, CROWDED)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._server.turned_away.pop(self._transport, None)
-
-
-class _Connection(web.RequestHandler):
-    __slots__ = ("_head_since", "_made_at", "_outflow", "peer", "server")
-
-    server: "HttpServer"
-    peer: str | None
-
-    def waits(self) -> bool:
-        """Tell whether nothing is under way, so that an answer may be sent at once, and will be taken."""
-        waiter = self._waiter
-        return (
-            waiter is not None
-            and not waiter.done()
-            and not self._messages
-            and not self._paused
-            and not self.server.stopping
-        )
-
-    def send(self, parts: Iterable[bytes]) -> None:
-        """Send a whole answer, after which the connection may be idle for its time again."""
-        self._request_count += 1
-        transport = self.transport
-        if transport is not None:
-            transport.write(b"".join(parts))
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        server = self.server
-        server.handshakes.pop(self, None)
-        if server.full:
-            server.turn_away(cast("asyncio.Transport", transport))
-            return
-        self._made_at = server.now
-        self._head_since: float | None = None
-        self._outflow = Outflow()
-        super().connection_made(transport)
-        peername = self.peername
-        self.peer = str(peername[0]) if isinstance(peername, tuple) else None
-        if server.at_once is not None:
-            ahead = Ahead(self, cast("HttpRequestParser", self._parser), server.at_once)
-            self._parser = cast("HttpRequestParser", ahead)
-
-    def sweep(self, transport: asyncio.Transport, now: float) -> None:
-        """End the connection if its client keeps it waiting for too long."""
-        bounds = self.server.bounds
-        if self._outflow.stuck(transport, now) > bounds.send_timeout:
-            self.server.refuse.observe(Limited("slow_reader"))
-            transport.abort()
-        elif transport.is_closing():
-            return  # it has been cut, and what waits has its time
-        elif self._head_since is not None:
-            if now - self._head_since > bounds.header_timeout:
-                self.server.refuse.unread(transport, HEADER_TIMEOUT)
-                self.force_close()
-        elif not self._request_count and now - self._made_at > bounds.header_timeout:
-            self.server.refuse.limited(HEADER_TIMEOUT)
-            self.force_close()  # nothing was asked, so nothing is answered
-
-    def close_idle(self) -> None:
-        """Close, unless there is a request under way."""
-        if self._waiter is not None:
-            self.force_close()
-
-    async def _handle_request(
-        self, request: web.BaseRequest, start_time: float | None, request_handler: Handler
-    ) -> tuple[web.StreamResponse, bool]:
-        self.server.begin()
-        try:
-            response, reset = await super()._handle_request(request, start_time, request_handler)
-        finally:
-            self.server.end()
-        if self.server.stopping:
-            response.force_close()  # its head may have gone out before
-        return response, reset
-
-    def _make_error_handler(self, err_info: _ErrInfo) -> Handler:
-        async def refuse(request: web.BaseRequest) -> web.StreamResponse:
-            self.log_exception("malformed request", exc_info=err_info.exc)
-            # What target it has, nobody knows.
-            refusal = refusal_for(err_info.status, err_info.exc, self.max_line_size)
-            return await self.server.refuse(request, refusal, "")
-
-        return refuse
-
-    def data_received(self, data: bytes) -> None:
-        before = self._request_count
-        super().data_received(data)
-        if self._messages or self._request_count > before:
-            self._head_since = None
-        elif self._head_since is None and self._waiter is not None and data:
-            self._head_since = self.server.now
-        request = self._current_request
-        if request is not None and self._messages and not request.content.is_eof():
-            # What is queued behind an unfinished body is the parser's complaint about it. aiohttp would
-            # leave the handler waiting for the rest.
-            request.content.set_exception(MalformedBody("the body's framing is broken"))
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  (it quotes the request)
-    ) -> web.StreamResponse:
-        self.log_exception("request from %s failed", request.remote, exc_info=exc)
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun, so that no other can be given")
-        return refusal_for(status, exc).response(self.server.refuse.new_request_id())
-
-    def log_exception(self, *args: object, **kw: object) -> None:
-        error = kw.get("exc_info")
-        if isinstance(error, _OF_THE_CLIENT):
-            # One line, and not the error's text: that quotes the request.
-            self.logger.info("malformed or broken request: %s", type(error).__name__)
-        else:
-            super().log_exception(*args, **kw)
 
 
 class HttpServer(web.Server):
@@ -356,13 +206,13 @@ class HttpServer(web.Server):
         for transport in [*self.handshakes.values()]:
             transport.abort()
         for connection in self.connections:
-            cast("_Connection", connection).close_idle()
+            cast("ClientConnection", connection).close_idle()
 
     def turn_away(self, transport: asyncio.Transport) -> None:
         """Refuse a connection because there are as many as there may be."""
         if len(self.turned_away) < TURNED_AWAY:
             self.turned_away[transport] = self.now
-            transport.set_protocol(_TurnedAway(self, transport))
+            transport.set_protocol(TurnedAway(self, transport))
         else:
             self.refuse.limited(CROWDED)
             transport.set_protocol(asyncio.Protocol())
@@ -378,7 +228,7 @@ class HttpServer(web.Server):
         """Look at all connections once."""
         now = self.now = self.refuse.clock.monotonic()
         for connection, transport in [*self._connections.items()]:
-            cast("_Connection", connection).sweep(transport, now)
+            cast("ClientConnection", connection).sweep(transport, now)
         for transport, since in [*self.turned_away.items()]:
             if now - since > SWEEP:
                 self.refuse.limited(CROWDED)
@@ -400,7 +250,7 @@ class HttpServer(web.Server):
     def __call__(self) -> web.RequestHandler:
         """Return the protocol of a new connection."""
         # Unlike aiohttp's own, this does not fall back to defaults when a setting is wrong.
-        connection = _Connection(
+        connection = ClientConnection(
             self,
             loop=self._loop,
             auto_decompress=False,
@@ -428,6 +278,6 @@ class HttpServer(web.Server):
             message = message._replace(version=HttpVersion11)  # as of a named tuple
         if message.path is None:  # `CONNECT` and two blanks, on which the connection's task would die
             message = message._replace(path="", url=_NO_URL)  # type: ignore[unreachable]  # so it is said
-        request = _Request(message, payload, protocol, writer, task, self._loop)
+        request = ServerRequest(message, payload, protocol, writer, task, self._loop)
         request.version_known = known
         return request

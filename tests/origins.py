@@ -15,12 +15,13 @@ from yarl import URL
 from proxy.ahead import AtOnce
 from proxy.bounds import Bounds
 from proxy.clock import Clock, SystemClock
+from proxy.connection import Handler
 from proxy.errors import ActivityAway, MalformedBody
 from proxy.events import Observe
 from proxy.headers import Network
 from proxy.origin import Origin as ActivityServer
 from proxy.passthrough import PassThrough
-from proxy.server import Handler, HttpServer, origin_form, public_server
+from proxy.server import HttpServer, origin_form, public_server
 from proxy.tunnel import Tunnels
 
 PATIENCE = 15.0

@@ -1,0 +1,212 @@
+"""A client's connection to a listener: what comes of its bytes, and how long it may keep us waiting.
+
+aiohttp's own, less its manners: an error echoes nothing of the request, a slow client is cut off, and
+nobody learns what software this is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, cast
+
+from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import _ErrInfo
+
+from proxy.ahead import Ahead, AtOnce
+from proxy.bounds import Bounds, Outflow
+from proxy.errors import MalformedBody
+from proxy.events import Limited
+from proxy.handshake import UnderWay
+from proxy.refusal import CROWDED, HEADER_TIMEOUT, Refuse, refusal_for
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
+
+
+class Host(Protocol):
+    """The server, as its connections know it: `now` is the time of its last look at them."""
+
+    bounds: Bounds
+    refuse: Refuse
+    at_once: AtOnce | None
+    now: float
+    stopping: bool
+    turned_away: dict[asyncio.Transport, float]
+    handshakes: UnderWay
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        ...
+
+    def turn_away(self, transport: asyncio.Transport) -> None:
+        """Refuse a connection because there are as many as there may be."""
+        ...
+
+    def begin(self) -> None:
+        """Count a request that is under way from now on."""
+        ...
+
+    def end(self) -> None:
+        """Count a request that is under way no more."""
+        ...
+
+
+class ServerRequest(web.BaseRequest):
+    """A request, which ends its connection while the server stops.
+
+    `version_known` tells whether it is one of HTTP/1.x.
+    """
+
+    version_known = True
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another request may follow."""
+        return super().keep_alive and not cast("ClientConnection", self.protocol).server.stopping
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        if response.headers.get("Server") == SERVER_SOFTWARE:
+            del response.headers["Server"]
+
+
+class TurnedAway(asyncio.Protocol):
+    """A connection over the limit: what it asks is not read; once it has asked, it is told why."""
+
+    def __init__(self, server: Host, transport: asyncio.Transport) -> None:
+        self._server = server
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002  (asyncio calls it by position)
+        """Say why; part of asyncio's protocol."""
+        # Closing amid what has not been received would reset the connection, and the answer with it.
+        self._server.refuse.unread(self._transport, CROWDED)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Forget it; part of asyncio's protocol."""
+        self._server.turned_away.pop(self._transport, None)
+
+
+class ClientConnection(web.RequestHandler):
+    """A connection that is served. `server` is whose it is, `peer` the client's address if it has one."""
+
+    __slots__ = ("_head_since", "_made_at", "_outflow", "peer", "server")
+
+    server: Host
+    peer: str | None
+
+    def waits(self) -> bool:
+        """Tell whether nothing is under way, so that an answer may be sent at once, and will be taken."""
+        waiter = self._waiter
+        return (
+            waiter is not None
+            and not waiter.done()
+            and not self._messages
+            and not self._paused
+            and not self.server.stopping
+        )
+
+    def send(self, parts: Iterable[bytes]) -> None:
+        """Send a whole answer, after which the connection may be idle for its time again."""
+        self._request_count += 1
+        transport = self.transport
+        if transport is not None:
+            transport.write(b"".join(parts))
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, if there is room; part of asyncio's protocol."""
+        server = self.server
+        server.handshakes.pop(self, None)
+        if server.full:
+            server.turn_away(cast("asyncio.Transport", transport))
+            return
+        self._made_at = server.now
+        self._head_since: float | None = None
+        self._outflow = Outflow()
+        super().connection_made(transport)
+        peername = self.peername
+        self.peer = str(peername[0]) if isinstance(peername, tuple) else None
+        if server.at_once is not None:
+            ahead = Ahead(self, cast("HttpRequestParser", self._parser), server.at_once)
+            self._parser = cast("HttpRequestParser", ahead)
+
+    def sweep(self, transport: asyncio.Transport, now: float) -> None:
+        """End the connection if its client keeps it waiting for too long."""
+        bounds = self.server.bounds
+        if self._outflow.stuck(transport, now) > bounds.send_timeout:
+            self.server.refuse.observe(Limited("slow_reader"))
+            transport.abort()
+        elif transport.is_closing():
+            return  # it has been cut, and what waits has its time
+        elif self._head_since is not None:
+            if now - self._head_since > bounds.header_timeout:
+                self.server.refuse.unread(transport, HEADER_TIMEOUT)
+                self.force_close()
+        elif not self._request_count and now - self._made_at > bounds.header_timeout:
+            self.server.refuse.limited(HEADER_TIMEOUT)
+            self.force_close()  # nothing was asked, so nothing is answered
+
+    def close_idle(self) -> None:
+        """Close, unless there is a request under way."""
+        if self._waiter is not None:
+            self.force_close()
+
+    async def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, request_handler: Handler
+    ) -> tuple[web.StreamResponse, bool]:
+        self.server.begin()
+        try:
+            response, reset = await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self.server.end()
+        if self.server.stopping:
+            response.force_close()  # its head may have gone out before
+        return response, reset
+
+    def _make_error_handler(self, err_info: _ErrInfo) -> Handler:
+        async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+            self.log_exception("malformed request", exc_info=err_info.exc)
+            # What target it has, nobody knows.
+            refusal = refusal_for(err_info.status, err_info.exc, self.max_line_size)
+            return await self.server.refuse(request, refusal, "")
+
+        return refuse
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what comes; part of asyncio's protocol."""
+        before = self._request_count
+        super().data_received(data)
+        if self._messages or self._request_count > before:
+            self._head_since = None
+        elif self._head_since is None and self._waiter is not None and data:
+            self._head_since = self.server.now
+        request = self._current_request
+        if request is not None and self._messages and not request.content.is_eof():
+            # What is queued behind an unfinished body is the parser's complaint about it. aiohttp would
+            # leave the handler waiting for the rest.
+            request.content.set_exception(MalformedBody("the body's framing is broken"))
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  (it quotes the request)
+    ) -> web.StreamResponse:
+        """Return the answer to a request on which the handler failed; part of aiohttp's protocol."""
+        self.log_exception("request from %s failed", request.remote, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun, so that no other can be given")
+        return refusal_for(status, exc).response(self.server.refuse.new_request_id())
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """Tell of an error in one line if it is the client's; part of aiohttp's protocol."""
+        error = kw.get("exc_info")
+        if isinstance(error, _OF_THE_CLIENT):
+            # One line, and not the error's text: that quotes the request.
+            self.logger.info("malformed or broken request: %s", type(error).__name__)
+        else:
+            super().log_exception(*args, **kw)
