@@ -1,8 +1,8 @@
 """When a failed call to the gateway is made again: the rules that aiohttp-retry's loop follows.
 
 One object a call, since the decision needs the call's own deadline and what the last attempt showed. Delays
-are exponential with full jitter; a longer `Retry-After` wins; a repetition that could not end before the
-deadline is not begun.
+are exponential with full jitter; a longer `Retry-After` wins; a repetition that the deadline would cut short
+is not begun.
 """
 
 from collections.abc import Callable
@@ -49,6 +49,7 @@ class AttemptFailed(Exception):
 class Attempts(RetryOptionsBase):
     """The retry options of one call.
 
+    `least` is the time in seconds that an attempt needs: with less until the deadline none is begun again.
     `made` counts the attempts so far. `ended` is told what an exchange came to; the loop asks `exceptions`,
     `evaluate_response_callback` and `get_timeout` in turn.
     """
@@ -60,6 +61,7 @@ class Attempts(RetryOptionsBase):
         *,
         repeatable: bool,
         deadline: float,
+        least: float,
         budget: Budget,
         clock: Clock,
         random: Callable[[], float],
@@ -75,6 +77,7 @@ class Attempts(RetryOptionsBase):
         self._settings = settings
         self._repeatable = repeatable
         self._deadline = deadline
+        self._least = least
         self._budget = budget
         self._counted = False
         self._clock = clock
@@ -122,7 +125,7 @@ class Attempts(RetryOptionsBase):
             return False
         ceiling = min(self._settings.max, self._settings.initial * 2.0 ** (self.made - 1))
         self._delay = max(self._random() * ceiling, last.failure.retry_after or 0.0)
-        if self._clock.monotonic() + self._delay >= self._deadline:
+        if self._deadline - (self._clock.monotonic() + self._delay) < self._least:
             self._observe(RetrySuppressed(self._route, "deadline"))
             return False
         if not self._budget.allow():  # last, for what it allows is spent

@@ -32,7 +32,8 @@ from proxy.wire import exchanged
 
 # A pause that a 429 asks for is waited out by a retry up to here, and by the breaker from here on (seconds).
 LONG_PAUSE = 1.0
-# An attempt that the deadline leaves less than this share of its time says nothing of the gateway.
+# An attempt that the deadline leaves less than this share of its time says nothing of the gateway: it counts
+# neither way, and as a retry it is not begun.
 FAIR_SHARE = 0.5
 _OUTCOMES: Mapping[type[Verdict], str] = {Usable: "ok", Missing: "missing", Refused: "refused"}
 
@@ -67,6 +68,7 @@ class Gateway:
             self.retry,
             repeatable=route.repeatable,
             deadline=call.deadline,
+            least=FAIR_SHARE * self.attempt_timeout,
             budget=self.budget,
             clock=self.clock,
             random=self.random,

@@ -24,6 +24,7 @@ def attempts(
     clock: FakeClock | None = None,
     events: Events | None = None,
     budget: FakeBudget | None = None,
+    least: float = 0.0,
 ) -> Attempts:
     """Return the options of one call, of which one attempt has begun."""
     options = Attempts(
@@ -31,6 +32,7 @@ def attempts(
         retry or Retry(),
         repeatable=repeatable,
         deadline=deadline,
+        least=least,
         budget=budget or FakeBudget(),
         clock=clock or FakeClock(),
         random=lambda: dice,
@@ -126,7 +128,7 @@ def test_an_unsafe_call_that_never_left_is_repeated() -> None:
 def test_the_last_attempt_suppresses_nothing() -> None:
     """Where no attempt is left nothing is suppressed: there was nothing to allow."""
     events = Events()
-    options = attempts(Retry(attempts=1), repeatable=False, deadline=0.0, events=events)
+    options = attempts(Retry(attempts=1), repeatable=False, deadline=-1.0, events=events)
     options.ended(failed())
     assert not again(options)
     assert not events
@@ -159,15 +161,16 @@ def test_a_longer_retry_after_wins(dice: float, wanted: float) -> None:
     assert options.get_timeout(1) == max(dice, wanted)
 
 
-@given(delay=st.floats(0, 20), passed=st.floats(0, 20))
-def test_no_repetition_begins_at_or_after_the_deadline(delay: float, passed: float) -> None:
-    """A delay that would reach the deadline ends the call instead, and that is told."""
+@given(delay=st.floats(0, 20), passed=st.floats(0, 20), least=st.floats(0.001, 10))
+def test_no_repetition_begins_that_has_no_time_to_end(delay: float, passed: float, least: float) -> None:
+    """A repetition that would be left less time than one needs is not made, and that is told."""
     clock, events = FakeClock(), Events()
-    options = attempts(clock=clock, deadline=8.0, events=events)
+    options = attempts(clock=clock, deadline=8.0, events=events, least=least)
     clock.shift(passed)
     options.ended(failed(retry_after=delay))
-    assert again(options) == (passed + delay < 8.0)
-    assert events == ([] if passed + delay < 8.0 else [RetrySuppressed("video", "deadline")])
+    enough = 8.0 - (passed + delay) >= least
+    assert again(options) == enough
+    assert events == ([] if enough else [RetrySuppressed("video", "deadline")])
 
 
 def test_a_scheduled_retry_is_told() -> None:
@@ -211,7 +214,7 @@ async def test_a_spent_budget_ends_the_retries_of_all() -> None:
 async def test_a_retry_that_is_not_made_costs_no_budget() -> None:
     """What the deadline or the call itself forbids is not taken from the others."""
     budget = FakeBudget(left=1)
-    for options in (attempts(budget=budget, deadline=0.0), attempts(budget=budget, repeatable=False)):
+    for options in (attempts(budget=budget, deadline=-1.0), attempts(budget=budget, repeatable=False)):
         options.ended(failed())
         assert not options.exceptions
     assert budget.left == 1

@@ -179,7 +179,10 @@ async def test_token_trouble_in_between_ends_the_retries() -> None:
     """A retry for which there is no token is not made, and the failure before it suppresses nothing."""
     clock, retry = FakeClock(), Retry(3, SHORT, SHORT)
     tokens = FakeTokens(error=AWAY, error_from=2)
-    async with bench(BROKEN, clock=clock, tokens=tokens, retry=retry, dice=0.9) as (it, origin):
+    async with bench(BROKEN, clock=clock, tokens=tokens, retry=retry, dice=0.9, attempt_timeout=1.0) as (
+        it,
+        origin,
+    ):
         asking = asyncio.create_task(it.fail(total=1.0))
         await until(lambda: bool(it.events.of(RetryScheduled)))
         tokens.void(1)

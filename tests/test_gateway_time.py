@@ -51,14 +51,28 @@ async def test_a_post_that_timed_out_is_not() -> None:
 async def test_a_call_ends_with_its_deadline() -> None:
     """However many attempts are allowed and however long each may take, the call ends in its time."""
     clock = SystemClock()
-    async with bench(Hang(), clock=clock, attempt_timeout=0.06) as (it, origin):
+    async with bench(Hang(), clock=clock, attempt_timeout=0.6) as (it, origin):
         start = clock.monotonic()
-        failure = await it.fail(total=0.1)
-        assert 0.09 <= clock.monotonic() - start < 0.1 + 0.5
+        failure = await it.fail(total=1.0)
+        assert 0.99 <= clock.monotonic() - start < 1.0 + 0.5
     assert failure.kind is FailureKind.TIMEOUT
     assert len(origin.received) == 2
     assert [event.outcome for event in it.events.of(AttemptEnded)] == ["timeout", "timeout"]
     assert it.events.of(RetrySuppressed) == [RetrySuppressed("video", "deadline")]
+
+
+@pytest.mark.parametrize(("total", "made"), [(0.14, 1), (0.5, 3)])
+async def test_no_retry_begins_that_cannot_end(total: float, made: int) -> None:
+    """With less than half an attempt's time left the call ends at once: what is cut short says nothing."""
+    clock = SystemClock()
+    async with bench(Hang(), clock=clock, attempt_timeout=0.1) as (it, origin):
+        start = clock.monotonic()
+        await it.fail(total=total)
+        assert clock.monotonic() - start < made * 0.1 + 0.5
+    assert len(origin.received) == made
+    assert set(it.breaker.told) == {"failure"}
+    suppressed = [RetrySuppressed("video", "deadline")] if made == 1 else []
+    assert it.events.of(RetrySuppressed) == suppressed
 
 
 async def test_a_gateway_that_hangs_until_the_deadline_has_failed() -> None:
