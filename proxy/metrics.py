@@ -23,6 +23,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from proxy.api_error import CODES
 from proxy.call import FailureKind
 from proxy.events import (
     AttemptEnded,
@@ -40,6 +41,7 @@ from proxy.events import (
     RequestStarted,
     RetryScheduled,
     RetrySuppressed,
+    SignInFailed,
     TlsName,
     TokenAcquired,
     TokenRequested,
@@ -217,6 +219,9 @@ class Metrics:
         self._rejected = counter("breaker_rejected_total", "Calls kept back by a circuit breaker.", "breaker")
         self._cache = counter("cache_requests_total", "Look-ups in the cache.", "route", "result")
         self._tokens = counter("token_requests_total", "Requests for a gateway token.", "subject", "outcome")
+        self._sign_in_failures = counter(
+            "sign_in_failures_total", "Viewers who got Discord's tokens and no api_token.", "code"
+        )
         self._violations = counter(
             "contract_violations_total",
             "Answers of no use of the gateway or Kaltura, by field.",
@@ -237,6 +242,8 @@ class Metrics:
             self._stale[name,].set(0.0)
         for limit in LIMITS:
             self._limited[limit,].inc(0.0)
+        for code in CODES:
+            self._sign_in_failures[code,].inc(0.0)
         for reason in ("deadline", "unsafe", "budget", "breaker_open"):
             self._suppressed[reason,].inc(0.0)
         for key in product(("service", "user"), _TOKEN_OUTCOMES):
@@ -300,6 +307,8 @@ class Metrics:
                 self._rejected[event.breaker,].inc()
             case TokenRequested():
                 self._tokens[event.subject, event.outcome].inc()
+            case SignInFailed():
+                self._sign_in_failures[event.code,].inc()
             case FixedTokenRefused():
                 self._tokens[event.subject, FailureKind.UNAUTHORIZED].inc()
             case TokenAcquired(subject="service"):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.api_error import CODES
 from proxy.call import Failure, FailureKind
 from proxy.events import (
     AttemptEnded,
@@ -26,6 +27,7 @@ from proxy.events import (
     RequestStarted,
     RetryScheduled,
     RetrySuppressed,
+    SignInFailed,
     SourceFailedEvent,
     TlsName,
     TokenAcquired,
@@ -50,6 +52,7 @@ TABLE = {
     ("breaker_failure_ratio", "gauge", ("breaker",)),
     ("token_requests_total", "counter", ("outcome", "subject")),
     ("token_expiry_timestamp_seconds", "gauge", ()),
+    ("sign_in_failures_total", "counter", ("code",)),
     ("cache_requests_total", "counter", ("result", "route")),
     ("cache_bytes", "gauge", ()),
     ("cache_entries", "gauge", ()),
@@ -250,6 +253,14 @@ def test_clients_over_a_limit_count_by_limit(metrics: Metrics) -> None:
     metrics(Limited("slow_reader"))
     assert value(metrics, "limited_total", limit="slow_reader") == 1
     assert value(metrics, "limited_total", limit="rate") == 0
+
+
+def test_sign_ins_without_a_token_count_by_what_the_viewer_is_told(metrics: Metrics) -> None:
+    """Every code shows at 0 from the start: an outage of Discord's is seen at its first viewer."""
+    for code in CODES:
+        assert value(metrics, "sign_in_failures_total", code=code) == 0
+    metrics(SignInFailed("discord_timeout"))
+    assert value(metrics, "sign_in_failures_total", code="discord_timeout") == 1
 
 
 def test_a_certificate_is_stale_until_one_is_loaded(metrics: Metrics) -> None:
