@@ -3,6 +3,7 @@
 The best of several starts counts: what else the machine does only ever adds to a start.
 """
 
+import compileall
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,8 @@ def start(configuration: Path) -> tuple[float, float]:
 
 def main() -> int:
     """Measure, print, and return 1 when a limit is broken."""
+    # As an installed package is: else each start would compile it anew where Python may write nothing.
+    compileall.compile_dir("proxy", quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         configuration = Path(folder) / "proxy.yaml"
         configuration.write_text(CONFIGURATION)
