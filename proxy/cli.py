@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy import __version__
+from proxy.heap import seldom
 
 if TYPE_CHECKING:
     from proxy.configuration import Configuration
@@ -117,6 +118,7 @@ def _stops() -> Iterator[None]:
 
 
 @_stops()
+@seldom()
 def _run(options: argparse.Namespace) -> int:
     configuration = _configuration(options.config, options.listen, options.admin)
     if configuration is None:
@@ -127,6 +129,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 @_stops()
+@seldom()
 def _demo(options: argparse.Namespace) -> int:
     from proxy.configuration import ConfigurationError
     from proxy.demo import demonstrate
