@@ -30,6 +30,7 @@ _URL_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SHOWN_LENGTH = 60
+_MAPPED = 96
 _WILDCARD = frozenset({"0.0.0.0", "::"})  # nosec B104 # noqa: S104  (compared, not bound)
 
 
@@ -196,10 +197,13 @@ def _place(url: str) -> tuple[str, int]:
 
 
 def parse_network(text: object) -> IPv4Network | IPv6Network:
-    """Return the network of `10.0.0.0/8`, `fd00::/8` or one address. Raises `Refused`."""
+    """Return the network of `10.0.0.0/8`, `fd00::/8` or one address. Raises `Refused`.
+
+    One of IPv4 addresses in IPv6 (RFC 4291 section 2.5.5.2) is theirs, as which all addresses are compared.
+    """
     try:
         if isinstance(text, str) and "%" not in text:
-            return ip_network(text)
+            return _unmapped(ip_network(text))
     except ValueError:
         try:
             wider = ip_network(str(text), strict=False)
@@ -209,6 +213,13 @@ def parse_network(text: object) -> IPv4Network | IPv6Network:
             hint = f"; write {wider}"
             raise Refused("has bits beyond its prefix", shown(text), hint) from None
     raise Refused("is not a network; write it like 10.0.0.0/8 or fd00::/8", shown(text))
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED))
 
 
 def _unit(value: object, hint: str) -> str:

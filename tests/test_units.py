@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -228,6 +229,25 @@ def test_networks_are_read_and_loose_bits_are_pointed_out() -> None:
 def test_an_error_shows_a_value_as_yaml_would(value: object, text: str) -> None:
     """Values are shown short, on one line and without control characters."""
     assert shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:10.1.2.3", "10.1.2.3/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("::ffff:0:0/95", None),
+    ],
+)
+def test_a_network_of_mapped_addresses_is_that_of_the_addresses(text: str, network: str | None) -> None:
+    """Clients are compared by the address itself, so that such a network would never have held one."""
+    if network is None:
+        with pytest.raises(Refused):
+            parse_network(text)
+    else:
+        assert parse_network(text) == ip_network(network)
 
 
 class _Model(BaseModel):
