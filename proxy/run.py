@@ -8,7 +8,7 @@ from typing import Any
 
 from proxy import __version__
 from proxy.configuration import Configuration
-from proxy.descriptors import FOR_EACH, make_room
+from proxy.descriptors import make_room, wanted
 from proxy.heap import settled
 from proxy.server import c_parser_in_use
 from proxy.sidecar import Sidecar
@@ -32,8 +32,8 @@ async def serve(configuration: Configuration, say: Say, complain: Say, *, then: 
     connections = configuration.settings.limits.connections
     allowed = make_room(connections)
     if allowed is not None:
-        wanted = f"{connections} may take {connections * FOR_EACH} open files, and {allowed} are allowed"
-        complain(f"activity-proxy: limits.connections: {wanted}; raise ulimit -n, or lower it")
+        files = f"{connections} may take {wanted(connections)} open files, and {allowed} are allowed"
+        complain(f"activity-proxy: limits.connections: {files}; raise ulimit -n, or lower it")
     sidecar = Sidecar(configuration)
     async with stop_signals() as (first, second):
         try:

@@ -27,9 +27,9 @@ def tried(soft: int, hard: int, connections: int) -> str:
 @pytest.mark.parametrize(
     ("soft", "hard", "connections", "found"),
     [
-        (1000, 1000, 500, "None 1000 1000"),
-        (100, 1000, 200, "None 400 1000"),
-        (100, 1000, 501, "1000 1000 1000"),
+        (1512, 1512, 500, "None 1512 1512"),
+        (100, 1512, 200, "None 912 1512"),
+        (100, 1512, 501, "1512 1512 1512"),
     ],
 )
 def test_the_limit_is_raised_as_far_as_wanted_and_allowed(
@@ -61,7 +61,7 @@ def test_run_says_that_connections_will_not_fit(tmp_path: Path) -> None:
     assert "is ready" in ready
     assert process.returncode == 0
     told = (
-        "activity-proxy: limits.connections: 10000 may take 20000 open files, and 900 are allowed; "
+        "activity-proxy: limits.connections: 10000 may take 20512 open files, and 900 are allowed; "
         "raise ulimit -n, or lower it"
     )
     assert complaints.splitlines().count(told) == 1
