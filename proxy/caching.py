@@ -12,16 +12,15 @@ of anything, and what is asked for most must not be what is lost first.
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import quote
 
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, Value, missing
 from proxy.clock import Clock
-from proxy.events import CacheLooked, Crashed, Event, Observe, TokenAcquired
-from proxy.outage import is_back
+from proxy.events import CacheLooked, Observe
+from proxy.flights import Flights
 from proxy.route import Route
 from proxy.store import Entry, Store
 
@@ -29,84 +28,6 @@ MISSING_AGE = 10.0
 """Seconds that a 404 is kept at most."""
 JITTER = 0.1
 """Share by which lives are cut at random, so that what came together does not end together."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds before a key whose call failed is asked for again in the background."""
-MAX_PAUSES = 10_000
-
-
-@dataclass(slots=True)
-class Flights:
-    """The calls under way, by key, each a task of its own: a client that leaves fails nobody.
-
-    A key's own call is the one that others may join, and the only one whose answer is kept. Also remembers,
-    of a bounded number of keys, until when a failed call is not to be repeated.
-    """
-
-    clock: Clock
-    observe: Observe
-    _tasks: dict[str, "asyncio.Task[Answer]"] = field(default_factory=dict)
-    _running: set["asyncio.Task[Answer]"] = field(default_factory=set)
-    # To ask asyncio for it is a system call in Python 3.11.
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    _pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
-
-    def under_way(self, key: str) -> "asyncio.Task[Answer] | None":
-        """Return the call that is under way for a key; one that has landed is not."""
-        task = self._tasks.get(key)
-        return None if task is None or task.done() else task
-
-    def launch(self, key: str, call: Coroutine[None, None, Answer]) -> "asyncio.Task[Answer]":
-        """Begin the call for a key."""
-        task = self._loop.create_task(call)
-        self._tasks[key] = task
-        self._running.add(task)
-        task.add_done_callback(lambda done: self._landed(key, done))
-        return task
-
-    def holds(self, key: str) -> bool:
-        """Tell whether the task that runs is still the key's own call."""
-        return self._tasks.get(key) is asyncio.current_task(self._loop)
-
-    def disown(self) -> None:
-        """Let all calls under way go on for those who wait, but be no key's own any more: for a purge."""
-        self._tasks.clear()
-
-    def pausing(self, key: str) -> bool:
-        """Tell whether the key's last call failed so lately that it is not repeated yet."""
-        until, _ = self._pauses.get(key, (0.0, 0.0))
-        return self.clock.monotonic() < until
-
-    def failed(self, key: str) -> None:
-        """Begin a pause for a key, twice as long as the one before."""
-        _, before = self._pauses.pop(key, (0.0, FIRST_PAUSE / 2))
-        pause = min(2 * before, LONGEST_PAUSE)
-        self._pauses[key] = (self.clock.monotonic() + pause, pause)
-        if len(self._pauses) > MAX_PAUSES:
-            self._pauses.popitem(last=False)
-
-    def notice(self, event: Event) -> None:
-        """Take note of an event: a gateway that is back is asked again at once, for every key."""
-        if is_back(event) or isinstance(event, TokenAcquired):
-            self._pauses.clear()
-
-    def succeeded(self, key: str) -> None:
-        """Forget a key's failures."""
-        self._pauses.pop(key, None)
-
-    async def aclose(self) -> None:
-        """Stop every call under way."""
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(tuple(self._running))
-
-    def _landed(self, key: str, task: "asyncio.Task[Answer]") -> None:
-        self._running.discard(task)
-        if self._tasks.get(key) is task:
-            del self._tasks[key]
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not isinstance(error, SourceFailed):
-            self.observe(Crashed("", error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +80,7 @@ class Caching:
         if route.max_age is None or call.subject.kind == "user":
             return await self.answer(call)
         key = self.keys.key(call)
-        entry = await self.store.get(key)
+        entry = await self._kept_under(key)
         fresh = None if entry is None else self._fresh(call, entry)
         if fresh is not None:
             return self._looked(call, "hit", fresh)
@@ -190,6 +111,12 @@ class Caching:
             return self._looked(call, "miss", await self.answer(call))
         return self._looked(call, "coalesced", _forwarded(answer, "fwd=miss; collapsed"))
 
+    async def _kept_under(self, key: str) -> Entry | None:
+        """Return what is kept; nothing when a purge came between, for it must not be written back."""
+        purges = self.flights.purges
+        entry = await self.store.get(key)
+        return entry if purges == self.flights.purges else None
+
     def _fresh(self, call: Call, entry: Entry) -> Answer | None:
         """Return what the gateway said last, while that is young enough."""
         left = entry.max_age - self._age(entry)
@@ -213,7 +140,7 @@ class Caching:
     async def _fill(self, key: str, call: Call, before: Entry | None) -> Answer:
         """Go down the ladder, and keep what the gateway said."""
         # Another call for the key may have landed while the store was asked.
-        before = await self.store.get(key) or before
+        before = await self._kept_under(key) or before
         fresh = None if before is None else self._fresh(call, before)
         if fresh is not None:
             return fresh

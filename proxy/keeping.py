@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.caching import Caching, Flights, Keys, Stale
+from proxy.caching import Caching, Keys, Stale
 from proxy.call import Call, Source
 from proxy.events import BreakerChanged, StoreTroubled, TokenAcquired
+from proxy.flights import Flights
 from proxy.restart import Restart
 from proxy.settings import Settings
 from proxy.store import Store
@@ -73,8 +74,8 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
         return store.at_hand(key) is None and flights.under_way(key) is None
 
     async def purge() -> bool:
-        flights.disown()  # first: what began before the purge must not be kept after it
-        return await drop()
+        with flights.disowned():  # what began before the purge is done must not be kept after it
+            return await drop()
 
     return Keeping(store, keys.key, quiet, Stale(store, keys, shop.clock), before, purge)
 

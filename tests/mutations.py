@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import pytest
 from proxy.attempts import Attempts
 from proxy.breaker import Breaker
 from proxy.budget import RetryBudget
-from proxy.caching import Caching, Flights
+from proxy.caching import Caching
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed
+from proxy.flights import Flights
 from proxy.listener import Listener
 from proxy.recovery import Recovery
 from proxy.restart import Restart
@@ -162,7 +164,7 @@ def _missing(patch: pytest.MonkeyPatch) -> None:
 
 @mechanism("cache: a purge reaches calls under way", "operations")
 def _disown(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Flights, "disown", _nothing)
+    patch.setattr(Flights, "disowned", nullcontext)
 
 
 @mechanism("coalescing", "must_hold")

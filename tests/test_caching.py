@@ -9,9 +9,10 @@ from typing import Literal
 import orjson
 import pytest
 
-from proxy.caching import MISSING_AGE, Caching, Flights, Keys, Stale
+from proxy.caching import MISSING_AGE, Caching, Keys, Stale
 from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed, Subject
 from proxy.events import BreakerChanged, CacheLooked, Crashed, Event, TokenAcquired
+from proxy.flights import Flights
 from proxy.memory_store import MemoryStore
 from proxy.store import Entry
 from tests.clocks import FakeClock, settle
@@ -344,8 +345,8 @@ async def test_what_began_before_a_purge_is_not_kept_after_it(bench: Bench, *, r
     before = asyncio.create_task(bench.ask(video()))
     await settle()
     began = bench.gateway.calls
-    bench.flights.disown()
-    await bench.store.purge()
+    with bench.flights.disowned():
+        await bench.store.purge()
     after = asyncio.create_task(bench.ask(video()))
     await settle()
     assert bench.gateway.calls == began + 1
@@ -363,11 +364,47 @@ async def test_a_404_that_began_before_a_purge_brings_nothing_back(bench: Bench)
     bench.gateway.gate.clear()
     before = asyncio.create_task(bench.ask(video()))
     await settle()
-    bench.flights.disown()
-    await bench.store.purge()
+    with bench.flights.disowned():
+        await bench.store.purge()
     bench.gateway.gate.set()
     assert (await before).status == 404
     assert bench.store.items() == []
+
+
+@pytest.mark.parametrize("begun", ["before", "during"])
+@pytest.mark.parametrize("ended", ["during", "after"])
+async def test_a_look_up_that_met_a_purge_brings_nothing_back(bench: Bench, begun: str, ended: str) -> None:
+    """What was looked up before a purge was done is not written back by a 404 of the renewal it leads to."""
+    await bench.ask(video())
+    old = await bench.store.get(bench.cache.keys.key(video()))
+    bench.clock.shift(61.0)
+    bench.gateway.status = 404
+    gate, asked = asyncio.Event(), 0
+
+    class Slow(MemoryStore):
+        async def get(self, key: str) -> Entry | None:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                return await super().get(key)
+            await gate.wait()
+            return old
+
+    bench.cache = replace(bench.cache, store=(store := Slow(1024 * 1024, bench.clock)))
+    asking = asyncio.create_task(bench.ask(video())) if begun == "before" else None
+    await settle()
+    with bench.flights.disowned():
+        asking = asking or asyncio.create_task(bench.ask(video()))
+        await settle()
+        await store.purge()
+        if ended == "during":
+            gate.set()
+            await asking
+            await settle()
+    gate.set()
+    await asking
+    await settle()
+    assert all(entry.status == 404 for _, entry in store.items())
 
 
 async def test_closing_stops_what_a_purge_let_go(bench: Bench) -> None:
@@ -375,7 +412,8 @@ async def test_closing_stops_what_a_purge_let_go(bench: Bench) -> None:
     bench.gateway.gate.clear()
     asking = asyncio.create_task(bench.ask(video()))
     await settle()
-    bench.flights.disown()
+    with bench.flights.disowned():
+        pass
     await bench.flights.aclose()
     await asyncio.wait({asking})
     assert asking.cancelled()
@@ -528,7 +566,7 @@ async def test_failures_of_a_bounded_number_of_keys_are_remembered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest is forgotten first, so that distinct searches do not fill the memory."""
-    monkeypatch.setattr("proxy.caching.MAX_PAUSES", 2)
+    monkeypatch.setattr("proxy.flights.MAX_PAUSES", 2)
     for key in ("a", "b", "c"):
         bench.flights.failed(key)
     pausing: list[Literal[True, False]] = [bench.flights.pausing(key) for key in ("a", "b", "c")]

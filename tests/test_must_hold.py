@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
-from proxy.caching import Caching, Flights, Keys, Stale
+from proxy.caching import Caching, Keys, Stale
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, SourceName
 from proxy.clock import SystemClock
 from proxy.events import AttemptEnded, Event
+from proxy.flights import Flights
 from proxy.ladder import Ladder, Policy
 from proxy.memory_store import MemoryStore
 from proxy.sandbox_faults import Fault, Faults

@@ -9,9 +9,10 @@ import pytest
 from aiohttp import web
 
 from proxy import ready as module
-from proxy.caching import Caching, Flights, Keys
+from proxy.caching import Caching, Keys
 from proxy.call import Answer, Call, Source
 from proxy.events import CacheLooked, RequestEnded, RequestStarted
+from proxy.flights import Flights
 from proxy.headers import Clients
 from proxy.memory_store import MemoryStore
 from proxy.provenance import provenance
