@@ -18,7 +18,8 @@ class Handshake(SSLProtocol):
     """TLS of one accepted connection, which `protocol` is told of when its handshake is over.
 
     `room` tells whether there is a place for the handshake, else the connection is cut. `protocol` takes
-    itself out of `under_way` when it is told. `timeout` is how many seconds a handshake may take.
+    itself out of `under_way` when it is told. `timeout` is how many seconds a handshake may take; `late` is
+    called for one that has taken longer.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Handshake(SSLProtocol):
         timeout: float,
         under_way: UnderWay,
         room: Callable[[], bool],
+        late: Callable[[], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -41,6 +43,7 @@ class Handshake(SSLProtocol):
         self._protocol: asyncio.Protocol | None = protocol
         self._under_way = under_way
         self._room = room
+        self._late = late
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake, if there is a place for it."""
@@ -54,6 +57,8 @@ class Handshake(SSLProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place back, where the handshake still has it."""
         if self._protocol is not None:
-            self._under_way.pop(self._protocol, None)
+            waited = self._under_way.pop(self._protocol, None) is not None
             self._protocol = None
+            if waited and isinstance(exc, ConnectionAbortedError):  # so asyncio ends those that take too long
+                self._late()
         super().connection_lost(exc)

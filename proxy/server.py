@@ -28,6 +28,7 @@ from proxy.headers import sound_host
 from proxy.refusal import (
     CODING,
     CROWDED,
+    HEADER_TIMEOUT,
     MALFORMED,
     METHOD,
     VERSION,
@@ -180,7 +181,11 @@ class HttpServer(web.Server):
         A handshake is part of what comes before a request's head, and has its time.
         """
         timeout = self.bounds.header_timeout
-        return lambda: Handshake(self(), context, timeout, self.handshakes, self._has_room)
+
+        def late() -> None:
+            self.refuse.limited(HEADER_TIMEOUT)
+
+        return lambda: Handshake(self(), context, timeout, self.handshakes, self._has_room, late)
 
     def _has_room(self) -> bool:
         """Tell whether a handshake may begin: some beyond the limit may, to hear why they are turned away."""

@@ -354,11 +354,12 @@ async def test_a_client_certificate_towards_a_server_is_renewed_too(tmp_path: Pa
 
 
 async def test_a_handshake_has_the_time_of_a_head(tmp_path: Path) -> None:
-    """Who connects and says nothing holds no place for long."""
+    """Who connects and says nothing holds no place for long, and is counted."""
     text = LISTEN + "limits: {header_timeout: 50ms}\n"
     async with serving(tmp_path, text) as (sidecar, _, _), client(sidecar.listen.port) as (reader, _):
         async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
+        assert 'limited_total{limit="header_time"} 1.0' in sidecar.parts.metrics.exposition("")[0].decode()
 
 
 async def test_a_handshake_under_way_counts_as_a_connection(tmp_path: Path) -> None:
