@@ -1,6 +1,7 @@
 """Signing in and out: what is added to the Activity server's answer, and what is kept and forgotten."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from proxy.credentials import COOKIE, bearer_key, clear_cookie, cookie_key, set_
 from proxy.events import Event, SignInFailed
 from proxy.grant import Granted, TokenEndpointFailed, TokenError, TokenRefused
 from proxy.memory_sessions import MemorySessions
+from proxy.provenance import provenance
 from proxy.sessions import Session
 from proxy.signing import Signing, with_members
 from tests.clocks import FakeClock, settle
@@ -212,6 +214,11 @@ async def test_a_session_that_is_not_kept_is_told() -> None:
         replace(EXCHANGED, body=b'{"expires_in": 1}'),
         replace(EXCHANGED, body=b'{"access_token": 5}'),
         replace(EXCHANGED, body=b'{"access_token": ""}'),
+        replace(EXCHANGED, body=b"\xef\xbb\xbf" + SAID),
+        replace(EXCHANGED, body=SAID + SAID),
+        replace(EXCHANGED, body=b'{"access_token": "\\ud800"}'),
+        replace(EXCHANGED, body=b"[" * 100_000),
+        replace(EXCHANGED, body=gzip.compress(SAID), headers=(("Content-Encoding", "gzip"),)),
     ],
 )
 async def test_any_other_answer_passes_as_it_came(answer: Answer) -> None:
@@ -219,6 +226,14 @@ async def test_any_other_answer_passes_as_it_came(answer: Answer) -> None:
     desk = Desk(Recorded(answer))
     assert await desk.stage(TOKEN) is answer
     assert desk.asked == []
+
+
+async def test_the_activity_servers_own_cookies_go_on_before_ours() -> None:
+    """Each once and in its order, as fields of one name that must not be joined (RFC 6265 section 3)."""
+    said = (("Set-Cookie", "a=1"), ("set-cookie", "b=2; Path=/"))
+    desk = Desk(Recorded(replace(EXCHANGED, headers=said)))
+    fields = provenance(await desk.stage(TOKEN), "r1")
+    assert fields.getall("Set-Cookie") == ["a=1", "b=2; Path=/", set_cookie("cookie-1", TTL)]
 
 
 async def test_what_the_activity_server_says_itself_stays() -> None:
