@@ -27,6 +27,8 @@ _ERRORS: Mapping[FailureKind, tuple[int, str]] = {
     FailureKind.OFF: (503, "gateway_off"),
 }
 _BUSY = frozenset({429, 503})
+# What the operator has to mend: no viewer who comes back in some seconds finds it otherwise.
+_LASTING = frozenset({FailureKind.NO_SUCH_ROUTE, FailureKind.UNAUTHORIZED})
 _DEFAULT_RETRY_AFTER = 5.0
 RESERVED_SHARE = 0.25
 """The share of a call's time that the gateway leaves for Kaltura behind it."""
@@ -114,7 +116,7 @@ def honest_error(failures: tuple[Failure, ...]) -> Answer:
         status, code = 503, "gateway_busy"
     headers: tuple[tuple[str, str], ...] = ()
     again = "later"
-    if status in {503, 504}:
+    if first.kind not in _LASTING:
         seconds = math.ceil(
             _DEFAULT_RETRY_AFTER if first.retry_after is None else max(1.0, first.retry_after)
         )

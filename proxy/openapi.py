@@ -48,7 +48,7 @@ _ERRORS: Final[Mapping[int, str]] = {
     429: "The client asks too often (`limits.rate`); `Retry-After` says when to come back.",
     431: "A header line is too long, or there are too many.",
     500: "The sidecar itself failed.",
-    502: "The answer of the server behind cannot be used.",
+    502: "The answer of the server behind cannot be used; `Retry-After` is there when coming back may help.",
     503: "The server behind is away; `Retry-After` says when to come back.",
     504: "The server behind took too long.",
     508: "The request has come by this proxy before.",
@@ -208,7 +208,7 @@ def _responses(route: Route) -> Part:
 def _error(status: int, text: str) -> Part:
     names = ["X-Request-Id", "Cache-Control"]
     names += ["Proxy-Status"] if status in {502, 503, 504} else []
-    names += ["Retry-After"] if status in {429, 503, 504} else []
+    names += ["Retry-After"] if status in {429, 502, 503, 504} else []
     schema = {"$ref": "#/components/schemas/Error"}
     return {"description": text, "headers": _labels(*names), "content": {_JSON: {"schema": schema}}}
 

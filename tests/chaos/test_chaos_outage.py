@@ -29,6 +29,9 @@ LONGER = 4.0
         ("429 storm", {503}),
         ("hang", {503, 504}),
         ("all 500", {502, 503}),
+        ("HTML pages", {502, 503}),
+        ("truncations", {502, 503}),
+        ("resets", {503}),
     ],
 )
 async def test_credentials_are_never_mocked_in_production(

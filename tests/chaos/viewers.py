@@ -235,7 +235,7 @@ def _unfit_error(seen: Seen) -> str | None:
     message = reply.get("message", "")
     if "Proxy-Status" not in seen.headers:
         return "an error without Proxy-Status"
-    if seen.status in {503, 504} and int(seen.headers.get("Retry-After", "0")) < 1:
+    if int(seen.headers.get("Retry-After", "0")) < 1:
         return "an error without Retry-After"
     if (
         not message.startswith("The video service is not available")
