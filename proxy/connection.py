@@ -151,7 +151,7 @@ class ClientConnection(web.RequestHandler):
 
     def close_idle(self) -> None:
         """Close, unless there is a request under way."""
-        if self._waiter is not None:
+        if self._waiter is not None and not self._waiter.done():  # or a request has just come
             self.force_close()
 
     async def _handle_request(

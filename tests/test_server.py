@@ -346,3 +346,15 @@ async def test_what_is_refused_is_told_once(
     assert (ended.status, ended.method, ended.target) == (status, method, target)
     assert ended.request_id.encode() == message.one("X-Request-Id")
     assert (ended.bytes_sent, ended.client) == (len(message.body), "127.0.0.1")
+
+
+async def test_a_request_that_has_just_come_is_answered_before_the_connection_is_closed() -> None:
+    """Its client would not know whether what it asked for was done."""
+    async with serving(echo) as (port, server), client(port) as (reader, _):
+        await until(lambda: len(server.connections) == 1)
+        await asyncio.sleep(0)  # the connection waits for its first request
+        server.connections[0].data_received(request(b"GET /"))
+        server.stopping = True
+        server.close_idle()
+        assert (await read_message(reader)).status == 200
+        assert await reader.read() == b""
