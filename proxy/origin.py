@@ -260,21 +260,24 @@ class Origin:
         """Cut all connections."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        for connection in (*self._idle, *self.in_use):
+        self._drop_idle()
+        for connection in [*self.in_use]:
             connection.abort()
-        self._idle.clear()
 
     async def ask(self, request: OriginRequest) -> OriginResponse:
         """Send a request on the connection used last, else a new one, and return the answer to it.
 
         The answer's connection has to be released. Raises `ActivityAway`.
         """
-        connection = self._take() or await self._open()
+        kept = self._take()
+        connection = kept or await self._open()
         self.in_use.add(connection)
         try:
             return await connection.ask(request)
-        except BaseException:
+        except BaseException as error:
             self.release(connection)
+            if kept is not None and isinstance(error, ActivityAway):
+                self._drop_idle()  # a server that was replaced: they are older than this one, and no better
             raise
 
     def release(self, connection: OriginConnection) -> None:
@@ -285,6 +288,11 @@ class Origin:
         self._idle.append(connection)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(self._keep, self._sweep)
+
+    def _drop_idle(self) -> None:
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
 
     def _take(self) -> OriginConnection | None:
         oldest = self._loop.time() - self._keep

@@ -81,6 +81,23 @@ async def test_the_connection_used_last_is_used_next() -> None:
         assert (await origin.ask(GET)).connection is second.connection
 
 
+async def test_one_dead_connection_is_enough_to_know_of_the_others() -> None:
+    """Behind an address that another server has now, all kept connections are dead, and only one is tried."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(OK)
+        await read_head(reader)
+        writer.transport.abort()
+
+    async with raw_origin(serve) as server, Origin(server.url) as origin:
+        for answer in [await origin.ask(GET) for _ in range(3)]:
+            origin.release(answer.connection)
+        assert await away(origin) == "reset"
+        assert await body(origin.ask(GET)) == b"ok"
+        assert server.connections == 4
+
+
 async def test_what_nobody_asked_for_is_no_answer() -> None:
     """Bytes on an idle connection end it, so that the next request gets its own answer."""
 
