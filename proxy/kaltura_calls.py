@@ -51,6 +51,11 @@ class Question:
         return urlencode({"format": "1", **self.form}).encode()
 
 
+def known_as(discord_id: str) -> str:
+    """Return the user that a Discord user is at Kaltura: the one that the gateway starts sessions for."""
+    return f"discord_{discord_id}"
+
+
 def question(asked: KalturaCall, called: Mapping[str, Value]) -> Question:
     """Return what is asked for a route's values. Raises `InvalidValue`.
 

@@ -188,7 +188,7 @@ async def test_a_preferred_kaltura_gives_sessions_their_privilege(tmp_path: Path
 
 
 async def test_a_viewer_who_signed_in_has_a_session_of_their_own(tmp_path: Path) -> None:
-    """The user of Kaltura's session is who Discord says, whatever the body claims."""
+    """The user of Kaltura's session is who Discord says, named as the gateway names them."""
     async with directly(tmp_path, PRODUCTION) as (sandbox, _, viewer):
         people = [await sign_in(viewer, code) for code in ("one", "two")]
         await sandbox.gateway.offline()
@@ -196,7 +196,7 @@ async def test_a_viewer_who_signed_in_has_a_session_of_their_own(tmp_path: Path)
             body = {"videoId": "1_e0000003", "userId": people[0].id}
             reply = await person.ask("POST", "/api/kaltura/session", body)
             assert reply.source == "kaltura"
-            assert sandbox.kaltura.sessions[reply.json["ks"]].user == person.id
+            assert sandbox.kaltura.sessions[reply.json["ks"]].user == f"discord_{person.id}"
     assert people[0].id != people[1].id
 
 

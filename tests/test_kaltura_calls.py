@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.kaltura_calls import InvalidValue, Question, question, reading, viewing
+from proxy.kaltura_calls import InvalidValue, Question, known_as, question, reading, viewing
+from tests.recordings import Recording, load
 from tests.tables import DIALECTS, Dialect, routes
 
 PAGE = {"page": 2, "pageSize": 3}
@@ -99,3 +100,14 @@ def test_the_shipped_tables_say_what_is_asked(dialect: Dialect) -> None:
     """Video, list, search and session ask Kaltura; nothing else does."""
     asked = {name: route.kaltura for name, route in routes(dialect).items() if route.kaltura}
     assert asked == {"video": "video", "videos": "list", "search": "search", "session": "session"}
+
+
+@pytest.mark.parametrize(
+    "name", ["gateway-older-kaltura", "gateway-newer-kaltura", "gateway-newer-development"]
+)
+def test_a_viewer_has_the_name_that_the_gateway_gives_them(name: Recording) -> None:
+    """What Kaltura keeps of a viewer hangs on it: it is the `kalturaUserId` of every recorded login."""
+    answers = [one.answer for one in load(name) if isinstance(one.answer, dict)]
+    users = [answer["user"] for answer in answers if "kalturaUserId" in answer.get("user", {})]
+    assert users
+    assert all(known_as(user["discordId"]) == user["kalturaUserId"] for user in users)
