@@ -92,8 +92,9 @@ def _verified(configuration: Configuration, values: dict[str, Value]) -> dict[st
 def _viewer(settings: Settings, route: Route) -> Iterator[str]:
     """Tell whose call it is, and what becomes of who is not known."""
     if route.sign == "in":
-        who, token = f"{settings.identity.discord_url}/users/@me", f"{settings.gateway.url}/auth/token"
-        yield f"signs in   GET {who}, then POST {token}"
+        never = settings.mode == "offline"
+        token = "no api_token (gateway_off)" if never else f"POST {settings.gateway.url}/auth/token"
+        yield f"signs in   GET {settings.identity.discord_url}/users/@me, then {token}"
     elif route.as_ == "user":
         others = "401 login_required" if settings.identity.required else "as the service"
         yield f"viewer     by cookie or bearer token; others: {others}"

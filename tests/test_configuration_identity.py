@@ -210,6 +210,8 @@ def test_explain_says_who_signs_in_and_out(tmp_path: Path) -> None:
     lines = said(tmp_path, "POST", "/api/token", "", text)
     asked = "GET https://d.example/api/users/@me, then POST http://127.0.0.1:1/api/auth/token"
     assert f"signs in {asked}" in lines
+    offline = said(tmp_path, "POST", "/api/token", "", f"mode: offline\n{text}")
+    assert "signs in GET https://d.example/api/users/@me, then no api_token (gateway_off)" in offline
     out = said(tmp_path, "POST", "/api/logout")
     assert out[-1] == "answers 204 by itself: forgets the session of the cookie and of the bearer token"
 
