@@ -62,6 +62,9 @@ _OF_OTHERS = frozenset({b"forwarded", b"x-real-ip"})
 # RFC 9110 section 7.2: `uri-host [ ":" port ]`, and empty where the target has no authority.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII)
 
+# Characters of `X-Forwarded-For` that a chain of proxies may need; a client may send megabytes.
+_REMEMBERED = 512
+
 UNKNOWN = "unknown"
 """Stands for a peer without an address, such as a Unix socket's (RFC 7239 section 6.2)."""
 
@@ -178,12 +181,15 @@ class Clients:
     """Tells clients' addresses, remembering the latest: reading one takes as long as finding a route."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:
-        self._believes = bool(trusted)
+        self._trusted = trusted
         self._address = lru_cache(1024)(partial(client_address, trusted=trusted))
 
     def __call__(self, peer: str | None, headers: MultiMapping[str]) -> str:
         """Return the address of the client that sent a request with these fields."""
-        return self._address(peer, tuple(headers.getall("X-Forwarded-For", ())) if self._believes else ())
+        said = tuple(headers.getall("X-Forwarded-For", ())) if self._trusted else ()
+        if sum(map(len, said)) > _REMEMBERED:
+            return client_address(peer, said, self._trusted)
+        return self._address(peer, said)
 
 
 def is_websocket_upgrade(headers: MultiMapping[str]) -> bool:

@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from proxy.headers import (
     HOP_BY_HOP,
     UNKNOWN,
+    Clients,
     Field,
     Hop,
     Network,
@@ -223,3 +224,14 @@ def test_text_loses_no_field_and_no_byte_of_utf8(fields: list[Field]) -> None:
 def test_one_name_has_one_spelling() -> None:
     """Aiohttp's client would drop the first of two fields that differ in case alone."""
     assert as_text([(b"X-Tag", b"1"), (b"x-tag", b"2")]) == [("X-Tag", "1"), ("X-Tag", "2")]
+
+
+def test_no_client_fills_the_memory_of_addresses() -> None:
+    """What is long is read each time: nobody's chain of proxies is, and anybody may send one."""
+    clients = Clients([ip_network("10.0.0.0/8")])
+    short = CIMultiDict({"X-Forwarded-For": "203.0.113.7, 10.0.0.2"})
+    long = CIMultiDict([("X-Forwarded-For", "198.51.100.1, " * 50), ("X-Forwarded-For", "203.0.113.8")])
+    for _ in range(2):
+        assert clients("10.0.0.1", short) == "203.0.113.7"
+        assert clients("10.0.0.1", long) == "203.0.113.8"
+    assert clients._address.cache_info().currsize == 1
