@@ -7,7 +7,7 @@ listener -> match -> pass through
 
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from secrets import token_bytes
@@ -25,10 +25,8 @@ from proxy.canned import Canned
 from proxy.clock import Clock
 from proxy.configuration import Configuration
 from proxy.dialects import Dialects, FixedDialect
-from proxy.direct import open_kaltura
 from proxy.events import Observe, TlsName
 from proxy.headers import Clients
-from proxy.kaltura import FIELDS
 from proxy.keeping import open_cache
 from proxy.ladder import RESERVED_SHARE, Ladder, Policy
 from proxy.listener import Listener
@@ -40,6 +38,7 @@ from proxy.paths import PathIndex
 from proxy.provenance import open_to_all, provenance
 from proxy.rate import Admission, Buckets, RateLimit
 from proxy.request_id import RequestIds
+from proxy.route import KalturaCall, Route
 from proxy.server import HttpServer, origin_form, public_server
 from proxy.sessions import SessionStore
 from proxy.settings import LimitSettings, Settings
@@ -108,6 +107,15 @@ def _rate_limit(limits: LimitSettings, clock: Clock) -> RateLimit | None:
     return RateLimit(Buckets(limits.rate, limits.burst, clock.monotonic))
 
 
+def _expect_routes(
+    metrics: Metrics, routes: Iterable[Route], direct: Mapping[KalturaCall, tuple[str, ...]]
+) -> None:
+    for route in routes:
+        if route.call is not None:
+            fields = direct.get(route.kaltura, ()) if route.kaltura else ()
+            metrics.expect_route(route.name, dict.fromkeys((*route.fields, *fields)))
+
+
 async def assemble(
     configuration: Configuration,
     *,
@@ -151,16 +159,18 @@ async def assemble(
         sources["stale"], answer = keeping.stale, keeping.before(answer)
         parts.store, parts.purge = keeping.store, keeping.purge
         metrics.watch_cache(keeping.store.size)
+    fields_of: Mapping[KalturaCall, tuple[str, ...]] = {}
     if settings.mode == "auto" and settings.kaltura.enabled:
+        from proxy.direct import open_kaltura  # noqa: PLC0415  (mostly off; who does not use it does not pay)
+
         direct = await open_kaltura(shop)
+        fields_of = direct.fields
         sources["kaltura"], parts.kaltura = direct.source, direct.tokens
         parts.breakers = {**parts.breakers, direct.breaker.name: direct.breaker}
         metrics.watch_breakers({direct.breaker.name: direct.breaker})
     viewers = await open_viewers(shop, subject, parts.users)
     parts.sessions, answer = viewers.sessions, viewers.before(answer)
-    for name, route in ((route.name, route) for route in shop.routes if route.call is not None):
-        direct_fields = FIELDS[route.kaltura] if parts.kaltura and route.kaltura else ()
-        metrics.expect_route(name, dict.fromkeys((*route.fields, *direct_fields)))
+    _expect_routes(metrics, shop.routes, fields_of)
     request_ids = RequestIds(token_bytes(16))
     fields = open_to_all if settings.environment == "development" else provenance
     client = Clients(settings.trusted_proxies)

@@ -4,6 +4,7 @@ bulkhead -> KS for reading, kept and renewed -> breaker -> wire
 """
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
@@ -13,21 +14,26 @@ from proxy.breaker import Breaker
 from proxy.bulkhead import Bulkhead
 from proxy.call import Source
 from proxy.events import Event, KalturaSessionFailed, TokenRequested
-from proxy.kaltura import Kaltura
+from proxy.kaltura import FIELDS, Kaltura
 from proxy.kaltura_api import KalturaApi
 from proxy.kaltura_session import KalturaSessions
 from proxy.outage import KALTURA
+from proxy.route import KalturaCall
 from proxy.tokens import TokenKeeper
 from proxy.workshop import Workshop
 
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """The source `kaltura`, and what an operator looks at of it."""
+    """The source `kaltura`, and what an operator looks at of it.
+
+    `fields` are those that a contract violation can name, by what a route asks.
+    """
 
     source: Source
     breaker: Breaker
     tokens: TokenKeeper
+    fields: Mapping[KalturaCall, tuple[str, ...]]
 
 
 def kaltura_session(connect: float, tls: ssl.SSLContext | None = None) -> ClientSession:
@@ -73,4 +79,5 @@ async def open_kaltura(shop: Workshop) -> Direct:
     shop.resources.push_async_callback(tokens.aclose)
     shop.run(tokens.run())
     source = Kaltura(api, sessions, tokens, settings.partner_id, shop.clock, shop.observe)
-    return Direct(Bulkhead.of(source, gateway.max_concurrency, shop.clock, name="kaltura"), breaker, tokens)
+    within = Bulkhead.of(source, gateway.max_concurrency, shop.clock, name="kaltura")
+    return Direct(within, breaker, tokens, FIELDS)

@@ -92,3 +92,42 @@ def test_a_command_leaves_the_signals_as_they_were(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     assert main(["run", "-c", str(tmp_path / "none.yaml")]) == 2
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def loaded_when_ready(folder: Path, text: str) -> set[str]:
+    """Run the command with a configuration of that text; return what is imported once it is ready."""
+    path = folder / "proxy.yaml"
+    path.write_text(f"listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{text}")
+    code = (
+        "import os, signal, sys\n"
+        "from proxy import cli\n"
+        "def say(_line):\n"
+        "    print(*sys.modules)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "cli._say = say\n"
+        f"sys.exit(cli.main(['run', '-c', {str(path)!r}]))\n"
+    )
+    done = subprocess.run(  # noqa: S603  (our own code)
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+KALTURA = {f"proxy.{name}" for name in ("direct", "kaltura", "kaltura_api", "kaltura_calls", "kaltura_entry")}
+NOT_WANTED = {
+    f"proxy.{name}" for name in ("demo", "explain", "openapi", "probe", "redis_link", "sandbox", "seal")
+}
+
+
+def test_what_is_off_is_not_imported(tmp_path: Path) -> None:
+    """The start and the memory of who leaves a feature off are not burdened with it."""
+    loaded = loaded_when_ready(tmp_path, "")
+    assert "proxy.sidecar" in loaded
+    assert not loaded & (KALTURA | NOT_WANTED)
+
+
+def test_what_is_on_is_imported(tmp_path: Path) -> None:
+    """Direct Kaltura comes with the setting that switches it on."""
+    loaded = loaded_when_ready(tmp_path, "kaltura: {enabled: true, partner_id: 1, admin_secret: s}")
+    assert loaded >= KALTURA
