@@ -26,6 +26,9 @@ MANNERS = ("newer", "older", "plan", "development")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    # Secrets are in what pydantic validates, so that no other package's plugin is to see it; and to look for
+    # one in all packages takes time.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
