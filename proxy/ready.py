@@ -31,12 +31,16 @@ _STARTED = RequestStarted("public")
 
 @dataclass(slots=True)
 class _Known:
-    """A target, what it stands for, and the head for `entry`, cut where ttl, id and date go."""
+    """A target, what it stands for, and the head for a kept answer, cut where ttl, id and date go.
+
+    `etag` tells which answer, as it is made of its body. The answer itself is the store's to keep or drop,
+    since the store bounds what answers take.
+    """
 
     route: Route
     key: str
     looked: CacheLooked
-    entry: Entry | None = None
+    etag: str | None = None
     head: Sequence[bytes] = ()
 
 
@@ -81,7 +85,7 @@ class Ready:
         left = entry.max_age - max(0.0, self.clock.time() - entry.stored_at)
         if left <= 0 or entry.status != 200 or entry.missing_until:
             return False
-        if entry is not known.entry:
+        if entry.etag is not known.etag:
             self._render(known, entry)
         route = known.route
         if route is not self.route(route.name):
@@ -124,4 +128,4 @@ class Ready:
     def _render(self, known: _Known, entry: Entry) -> None:
         answer = Answer(200, entry.body, "cache", etag=entry.etag, cache=f"hit; ttl={MARK}")
         known.head = pieces(self.fields(answer, MARK).items(), len(entry.body))
-        known.entry = entry
+        known.etag = entry.etag

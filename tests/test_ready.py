@@ -1,5 +1,6 @@
 """Kept answers given at once: the same bytes as the listener's, and only where they are the right ones."""
 
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -243,6 +244,15 @@ async def test_used_answers_stay_in_a_full_store() -> None:
         await it.store.set("other", entry, 60.0)
         assert await it.at_once()
         assert it.store.items()[0][0] == key
+
+
+async def test_what_the_store_drops_is_not_held_on_to() -> None:
+    """The store alone bounds the memory that answers take."""
+    async with shelf() as it:
+        assert await it.at_once()
+        (_, entry), *_ = it.store.items()
+        await it.store.purge()
+        assert sys.getrefcount(entry) == 2  # this function and the call
 
 
 async def test_answers_keep_the_order_of_their_requests() -> None:
