@@ -1,6 +1,7 @@
 """Puts together what a call of the gateway passes.
 
-slow start -> bulkhead -> by which table? -> deadline, retry and its budget -> token -> breaker -> wire
+breaker open? -> slow start -> bulkhead -> by which table? -> deadline, retry and its budget
+  -> token -> breaker -> wire
 """
 
 import ssl
@@ -18,6 +19,7 @@ from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questi
 from proxy.events import BreakerChanged
 from proxy.gateway import Gateway, subject_values
 from proxy.gateway_settings import GatewaySettings
+from proxy.kept_back import KeptBack
 from proxy.login import GatewayLogin, Guarded
 from proxy.outage import SIGNS
 from proxy.recovery import Recovery
@@ -106,7 +108,7 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
         settings.max_concurrency,
         shop.clock,
     )
-    return Upstream(slowly, dialects, breakers, tokens, users)
+    return Upstream(KeptBack(slowly, breakers), dialects, breakers, tokens, users)
 
 
 def _keeper(
