@@ -99,6 +99,10 @@ class Stage:
                 )
             await asyncio.sleep(0.03)
 
+    def late(self, took: float) -> list[str]:
+        """Say that live answers came too late, if they did."""
+        return [f"live again only after {took:.1f} s"] if took > BACK_WITHIN else []
+
     async def empty(self) -> None:
         """Send the crowd home, and wait until nothing is under way for it any more."""
         await self.crowd.stop()

@@ -8,8 +8,9 @@ import pytest
 
 from proxy.events import BreakerChanged
 from tests.chaos.faults import HARMLESS, SCRIPT
-from tests.chaos.stage import BACK_WITHIN, MINIMUM, PROBES, Counted, staged
+from tests.chaos.stage import MINIMUM, PROBES, Counted, staged
 from tests.chaos.viewers import KNOWN, VIEWERS
+from tests.chaos.yardstick import in_time
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 SECONDS = 0.8
@@ -20,7 +21,8 @@ RETRIES_FLOOR = 10
 async def test_viewers_do_not_notice(name: str, tmp_path: Path) -> None:
     """Only good answers, with their source and real titles; soon live again; the gateway spared.
 
-    How soon, and whether anything was slow, is held where the machine was not busy with something else.
+    How soon, and whether anything was slow, is held where the machine was not busy with something else: the
+    test is skipped otherwise, after all the rest was held.
     """
     async with staged(tmp_path, SEED) as stage:
         before, good, began = stage.counted(), stage.good_of_late(), len(stage.events)
@@ -30,13 +32,15 @@ async def test_viewers_do_not_notice(name: str, tmp_path: Path) -> None:
         took = await stage.live()
         assert stage.troubles(shells=name == "shells") == []
         spared(before, after, good)
-        if stage.yardstick.busy(mark):
-            return
-        assert took <= BACK_WITHIN, f"live again only after {took:.1f} s"
-        assert after.seen - before.seen > VIEWERS // 2, "too few requests to say anything"
+        late = stage.late(took)
+        if after.seen - before.seen <= VIEWERS // 2:
+            late.append("too few requests to say anything")
         if name in HARMLESS:
-            assert not any(isinstance(event, BreakerChanged) for _, event in stage.events[began:])
-            assert all(seen.source != "canned" for seen in stage.crowd.seen)
+            changes = [event for _, event in stage.events[began:] if isinstance(event, BreakerChanged)]
+            late += [f"without need {event.breaker} was {event.to_state}" for event in changes]
+            late += [f"canned without need: {seen}" for seen in stage.crowd.seen if seen.source == "canned"]
+        excuse = stage.yardstick.excuse(mark)
+    in_time(late, [excuse])
 
 
 def spared(before: Counted, after: Counted, good: int) -> None:

@@ -4,20 +4,20 @@ import asyncio
 import os
 from pathlib import Path
 from random import Random
-from statistics import median
+from statistics import quantiles
 
 import pytest
 
 from proxy.sandbox import Sandbox
 from tests.chaos.faults import SCRIPT
-from tests.chaos.stage import BACK_WITHIN, staged
+from tests.chaos.stage import staged
 from tests.chaos.viewers import CATALOG, Seen, ask, search, video
-from tests.chaos.yardstick import Yardstick
+from tests.chaos.yardstick import Yardstick, in_time
 from tests.running import configured, watched
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 ROUNDS = 150
-FACTOR = 3.0
+FACTOR = 2.1  # 1.5 as it is, 1.8 while coverage is measured
 LONGER = 4.0
 
 
@@ -58,7 +58,8 @@ async def test_a_longer_outage_is_over_as_soon(tmp_path: Path) -> None:
         await SCRIPT["crash"](stage, LONGER, Random(SEED))  # noqa: S311  (repeatable)
         took = await stage.live()
         assert stage.troubles() == []
-        assert took <= BACK_WITHIN or stage.yardstick.busy(mark), f"live again only after {took:.1f} s"
+        late, excuse = stage.late(took), stage.yardstick.excuse(mark)
+    in_time(late, [excuse])
 
 
 async def test_an_open_breaker_answers_as_fast_as_no_gateway(tmp_path: Path) -> None:
@@ -82,10 +83,10 @@ async def test_an_open_breaker_answers_as_fast_as_no_gateway(tmp_path: Path) -> 
                         await ask(other.session, other.base, wish),
                     )
                 )
-            busy = yardstick.busy(mark)
+            excuse = yardstick.excuse(mark)
             measuring.cancel()
     assert {one.source for pair in pairs for one in pair} == {"canned"}
-    fast, plain = (median(one.seconds for one in side) for side in zip(*pairs, strict=True))
-    assert busy or fast <= FACTOR * plain, (
-        f"{fast * 1000:.2f} ms with the breaker open, {plain * 1000:.2f} ms without"
-    )
+    # The fastest tenth: what else the machine did meanwhile has no part in it.
+    fast, plain = (quantiles((one.seconds for one in side), n=10)[0] for side in zip(*pairs, strict=True))
+    slow = f"{fast * 1000:.2f} ms with the breaker open, {plain * 1000:.2f} ms without"
+    in_time([slow] if fast > FACTOR * plain else [], [excuse])
