@@ -85,6 +85,16 @@ def _safe(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Attempts, "__init__", careless)
 
 
+@mechanism("retry: only with time for it", "gateway_time")
+def _time_for_it(patch: pytest.MonkeyPatch) -> None:
+    made = Attempts.__init__
+
+    def hasty(self: Attempts, route: str, settings: Any, **rest: Any) -> None:
+        made(self, route, settings, **{**rest, "least": 0.0})
+
+    patch.setattr(Attempts, "__init__", hasty)
+
+
 @mechanism("Retry-After", "sidecar_resilience")
 def _retry_after(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("proxy.gateway.retry_after_seconds", _nothing)
@@ -108,6 +118,11 @@ def _pause(patch: pytest.MonkeyPatch) -> None:
 @mechanism("breaker: half-open bound", "breaker")
 def _half_open(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Breaker, "_has_place", lambda _: True)
+
+
+@mechanism("breaker: looked at before the queues", "kept_back")
+def _kept_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("proxy.upstream.KeptBack", _passing)
 
 
 @mechanism("breaker: of the token endpoint", "sidecar_resilience")
