@@ -13,8 +13,9 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import RawResponseMessage
 
 from proxy.errors import ActivityAway
+from proxy.exchange import OriginRequest, OriginResponse
 from proxy.headers import Field, Hop, Network, end_to_end, forwarded_headers, is_websocket_upgrade
-from proxy.origin import Origin, OriginRequest, OriginResponse
+from proxy.origin import Origin
 
 Splice = Callable[[web.BaseRequest, OriginResponse], Awaitable[web.StreamResponse]]
 """Takes over both connections after a 101, and returns when they are over."""

@@ -14,9 +14,9 @@ from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict
 
 from proxy.errors import ActivityAway
+from proxy.exchange import OriginResponse
 from proxy.frames import Frames, close_frame, masked_close_frame
 from proxy.headers import as_text, end_to_end
-from proxy.origin import OriginResponse
 
 BROKEN_OFF = 1011
 """What one side is told when the other went without a Close frame (RFC 6455 section 7.4.1)."""

@@ -10,7 +10,8 @@ from aiohttp.base_protocol import BaseProtocol
 from yarl import URL
 
 from proxy.errors import ActivityAway
-from proxy.origin import Origin, OriginConnection, OriginRequest, OriginResponse
+from proxy.exchange import OriginConnection, OriginRequest, OriginResponse
+from proxy.origin import Origin
 from tests.origins import (
     OK,
     PATIENCE,

@@ -6,8 +6,9 @@ import pytest
 from aiohttp import web
 
 from proxy.errors import ActivityAway
+from proxy.exchange import OriginResponse
 from proxy.frames import close_frame
-from proxy.origin import Origin, OriginResponse
+from proxy.origin import Origin
 from proxy.passthrough import PassThrough
 from proxy.tunnel import Tunnels
 from tests.origins import (
