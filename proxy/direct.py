@@ -1,6 +1,6 @@
 """Puts together what a call of Kaltura passes, where the configuration allows one.
 
-bulkhead -> KS for reading, kept and renewed -> breaker -> wire
+breaker open? -> bulkhead -> KS for reading, kept and renewed -> breaker -> wire
 """
 
 import ssl
@@ -17,6 +17,7 @@ from proxy.events import Event, KalturaSessionFailed, TokenRequested
 from proxy.kaltura import FIELDS, Kaltura
 from proxy.kaltura_api import KalturaApi
 from proxy.kaltura_session import KalturaSessions
+from proxy.kept_back import KeptBack
 from proxy.outage import KALTURA
 from proxy.route import KalturaCall
 from proxy.tokens import TokenKeeper
@@ -80,4 +81,4 @@ async def open_kaltura(shop: Workshop) -> Direct:
     shop.run(tokens.run())
     source = Kaltura(api, sessions, tokens, settings.partner_id, shop.clock, shop.observe)
     within = Bulkhead.of(source, gateway.max_concurrency, shop.clock, name="kaltura")
-    return Direct(within, breaker, tokens, FIELDS)
+    return Direct(KeptBack(within, lambda _call: api.permit()), breaker, tokens, FIELDS)

@@ -93,7 +93,7 @@ class KalturaApi:
         allowed = min(self.timeout, deadline - start)
         if allowed <= 0:
             raise SourceFailed(_failure(FailureKind.TIMEOUT, "no time was left to ask Kaltura"))
-        permit = self._permit()
+        permit = self.permit()
         try:
             response, body = await self._exchange(question, allowed)
             result = read(self._content(response, body))
@@ -113,7 +113,8 @@ class KalturaApi:
         finally:
             permit.cancel()
 
-    def _permit(self) -> Permit:
+    def permit(self) -> Permit:
+        """Give leave for one exchange. Raises `SourceFailed` when the breaker is open."""
         try:
             return self.breaker.acquire()
         except SourceFailed as error:

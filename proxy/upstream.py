@@ -108,7 +108,9 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
         settings.max_concurrency,
         shop.clock,
     )
-    return Upstream(KeptBack(slowly, breakers), dialects, breakers, tokens, users)
+    return Upstream(
+        KeptBack(slowly, lambda call: breakers[call.route.group].acquire()), dialects, breakers, tokens, users
+    )
 
 
 def _keeper(

@@ -269,3 +269,22 @@ async def test_no_session_of_kaltura_is_shown(tmp_path: Path, caplog: pytest.Log
     assert len(known) == 4
     assert not [ks for ks in known if ks in everything]
     assert "sandbox-admin-secret" not in everything
+
+
+async def test_nobody_waits_in_a_queue_for_a_kaltura_that_is_kept_back(tmp_path: Path) -> None:
+    """Calls that hang keep their places after its breaker has opened; later ones do not wait for them."""
+    gateway = "gateway: {dialect: newer, max_concurrency: 1}\n"
+    async with directly(tmp_path, gateway=gateway) as (sandbox, sidecar, viewer):
+        assert sidecar.parts.kaltura is not None
+        await sidecar.parts.kaltura.get()
+        sidecar.parts.breakers["catalog"].force_open()
+        sandbox.kaltura.faults = Faults(all=Fault(answer="hang"))
+        hanging = asyncio.create_task(viewer.ask("GET", "/api/kaltura/video/1_hang"))
+        await until(lambda: sandbox.kaltura.calls["media.get"] == 1)
+        sidecar.parts.breakers["kaltura"].force_open()
+        reply = await viewer.ask(*VIDEO)
+        assert not hanging.done()
+        hanging.cancel()
+        await asyncio.wait([hanging])
+    assert reply.source == "canned"
+    assert "the circuit breaker kaltura is open" in reply.headers["Proxy-Status"]

@@ -26,7 +26,7 @@ async def answer(_call: Call) -> Answer:
 
 def stage(bench: Bench) -> KeptBack:
     """Return the stage before a source that answers."""
-    return KeptBack(answer, {CALL.route.group: bench.breaker})
+    return KeptBack(answer, lambda _call: bench.breaker.acquire())
 
 
 async def test_an_open_breaker_refuses_before_anything_else() -> None:
