@@ -9,7 +9,6 @@ from proxy.caching import Caching, Keys, Stale
 from proxy.call import Call, Source
 from proxy.events import BreakerChanged, StoreTroubled, TokenAcquired
 from proxy.flights import Flights
-from proxy.restart import Restart
 from proxy.settings import Settings
 from proxy.store import Store
 from proxy.stores import open_store
@@ -46,6 +45,8 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     shop.resources.push_async_callback(store.aclose)
     drop: Callable[[], Awaitable[bool]] = store.purge
     if settings.cache.snapshot:
+        from proxy.restart import Restart  # noqa: PLC0415  (mostly off; who does not use it does not pay)
+
         lives = [
             (route.max_age or 0.0) + max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
             for route in shop.routes

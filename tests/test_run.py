@@ -117,6 +117,7 @@ def loaded_when_ready(folder: Path, text: str) -> set[str]:
 
 
 KALTURA = {f"proxy.{name}" for name in ("direct", "kaltura", "kaltura_api", "kaltura_calls", "kaltura_entry")}
+SNAPSHOT = {"proxy.restart", "proxy.snapshot"}
 NOT_WANTED = {
     f"proxy.{name}" for name in ("demo", "explain", "openapi", "probe", "redis_link", "sandbox", "seal")
 }
@@ -126,10 +127,11 @@ def test_what_is_off_is_not_imported(tmp_path: Path) -> None:
     """The start and the memory of who leaves a feature off are not burdened with it."""
     loaded = loaded_when_ready(tmp_path, "")
     assert "proxy.sidecar" in loaded
-    assert not loaded & (KALTURA | NOT_WANTED)
+    assert not loaded & (KALTURA | SNAPSHOT | NOT_WANTED)
 
 
 def test_what_is_on_is_imported(tmp_path: Path) -> None:
-    """Direct Kaltura comes with the setting that switches it on."""
-    loaded = loaded_when_ready(tmp_path, "kaltura: {enabled: true, partner_id: 1, admin_secret: s}")
-    assert loaded >= KALTURA
+    """What a setting switches on comes with it."""
+    kaltura = "kaltura: {enabled: true, partner_id: 1, admin_secret: s}"
+    loaded = loaded_when_ready(tmp_path, f"{kaltura}\ncache: {{snapshot: {tmp_path / 'answers'}}}")
+    assert loaded >= KALTURA | SNAPSHOT
