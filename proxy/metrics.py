@@ -37,6 +37,7 @@ from proxy.events import (
     FixedTokenRefused,
     Limited,
     LimitName,
+    ListenerName,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -46,6 +47,7 @@ from proxy.events import (
     TokenAcquired,
     TokenRequested,
 )
+from proxy.tally import Series, Tally
 
 PREFIX: Final = "activity_proxy"
 STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
@@ -164,10 +166,6 @@ class _WithoutCreated:
             yield metric
 
 
-def _method(method: str) -> str:
-    return method if method in METHODS else OTHER
-
-
 class Metrics:
     """Turns events into metrics of the registry that it is given.
 
@@ -190,13 +188,9 @@ class Metrics:
         def seconds(name: str, text: str, *labels: str) -> _Held[Histogram]:
             return _Held(Histogram(f"{PREFIX}_{name}", text, labels, registry=registry, buckets=BUCKETS))
 
-        self._requests = counter(
-            "requests_total", "Requests answered.", "route", "method", "status", "source"
-        )
-        self._request_seconds = seconds(
-            "request_seconds", "From a request's arrival to its answer's end.", "route", "source"
-        )
-        self._in_flight = gauge("in_flight", "Requests being answered.", "listener")
+        self._requests = Tally(PREFIX, BUCKETS, get_args(ListenerName))
+        registry.register(self._requests)
+        self._of_request: dict[tuple[str, str, int, str], Series] = {}
         self._stale = gauge(
             "certificate_stale", "1 while what the files of a TLS section hold is of no use.", "tls"
         )
@@ -236,8 +230,6 @@ class Metrics:
 
     def _begin(self) -> None:
         """Show what happens seldom from the start."""
-        for listener in ("public", "admin"):
-            self._in_flight[listener,].set(0.0)
         for name in get_args(TlsName):
             self._stale[name,].set(0.0)
         for limit in LIMITS:
@@ -275,12 +267,14 @@ class Metrics:
         """Count an event. Never raises, never waits."""
         match event:
             case RequestEnded():
-                key = (event.route, _method(event.method), _STATUSES.get(event.status, OTHER), event.source)
-                self._requests[key].inc()
-                self._request_seconds[event.route, event.source].observe(event.seconds)
-                self._in_flight[event.listener,].dec()
+                series = self._of_request.get((event.route, event.method, event.status, event.source))
+                if series is None:
+                    series = self._series(event)
+                series.count += 1
+                series.timing.observe(event.seconds)
+                self._requests.in_flight[event.listener] -= 1
             case RequestStarted():
-                self._in_flight[event.listener,].inc()
+                self._requests.in_flight[event.listener] += 1
             case CacheLooked():
                 self._cache[event.route, event.result].inc()
             case AttemptEnded():
@@ -292,6 +286,15 @@ class Metrics:
                 self._stale[event.name,].set(float(event.outcome == "kept"))
             case _:
                 self._count_rare(event)
+
+    def _series(self, event: RequestEnded) -> Series:
+        """Return the series of requests like this one, and remember it, if such are not without end."""
+        method = event.method if event.method in METHODS else OTHER
+        status = _STATUSES.get(event.status, OTHER)
+        series = self._requests.series(event.route, method, status, event.source)
+        if OTHER not in (method, status):
+            self._of_request[event.route, event.method, event.status, event.source] = series
+        return series
 
     def _count_rare(self, event: Event) -> None:
         match event:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Literal
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
@@ -12,10 +11,9 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from proxy.clock import Clock
 from proxy.errors import MalformedBody, error_body
-from proxy.events import Limited, LimitName, Observe, RequestEnded, RequestStarted
+from proxy.events import Limited, LimitName, ListenerName, Observe, RequestEnded, RequestStarted
 
 NewRequestId = Callable[[], str]
-ListenerName = Literal["public", "admin"]
 CLIENT_LEFT = 499
 
 

@@ -22,7 +22,7 @@ from proxy.ahead import AtOnce
 from proxy.bounds import Bounds
 from proxy.clock import Clock
 from proxy.connection import ClientConnection, Handler, ServerRequest, TurnedAway
-from proxy.events import Observe
+from proxy.events import ListenerName, Observe
 from proxy.handshake import Handshake, UnderWay
 from proxy.headers import sound_host
 from proxy.refusal import (
@@ -32,7 +32,6 @@ from proxy.refusal import (
     MALFORMED,
     METHOD,
     VERSION,
-    ListenerName,
     NewRequestId,
     Refuse,
 )
