@@ -1,7 +1,9 @@
 """The whole configuration: read once at start, every mistake told at once, nothing left to fail later."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from proxy.diagnosis import dotted, read_model
@@ -10,6 +12,7 @@ from proxy.mocks import load_mocks
 from proxy.nodes import Mark, Problem, Scalar, Table, overlay, written_at
 from proxy.route import Route
 from proxy.settings import Settings
+from proxy.store_url import parse_store_url
 from proxy.substitution import Substitution
 from proxy.tables import RouteTable, load_tables
 from proxy.template import JsonTemplate
@@ -18,6 +21,7 @@ from proxy.tls_settings import ListenTlsSettings, ServerTlsSettings, TlsSettings
 from proxy.units import is_loopback, url_host
 
 _MAX_SECRET = 64 * 1024
+_FOR_REDIS = ("redis", "cryptography")
 _OFF = "Kaltura is off; kaltura.enabled switches it on"
 
 
@@ -74,7 +78,8 @@ def load(
     tables = load_tables(files, top, own, problems.append)
     mocks = load_mocks(files, tables, problems.append)
     if settings is not None:
-        problems += [*_loops(settings, top), *_kaltura(settings, tables, top, own)]
+        problems += [*_loops(settings, top), *_extras(settings, top)]
+        problems += _kaltura(settings, tables, top, own)
         problems += [*_tls(settings, folder, top), *_locked_out(settings, tables, top)]
     if problems or settings is None:
         raise ConfigurationError(map(_without_key, problems))
@@ -159,6 +164,13 @@ def _nobody_signs_in(table: RouteTable) -> bool:
     return any(route.as_ == "user" for route in routes) and not any(route.sign == "in" for route in routes)
 
 
+def _extras(settings: Settings, top: Table) -> Iterable[Problem]:
+    """A Redis without the packages for it."""
+    if parse_store_url(settings.cache.url) is not None and not all(map(find_spec, _FOR_REDIS)):
+        mark = written_at(top, ("cache", "url"))[1]
+        yield Problem(mark, "cache.url: needs the extra for Redis: pip install 'activity-proxy[redis]'")
+
+
 def _kaltura(settings: Settings, tables: Iterable[RouteTable], top: Table, own: str) -> Iterable[Problem]:
     """What direct Kaltura wants, and what wants direct Kaltura."""
     kaltura = settings.kaltura
@@ -222,7 +234,9 @@ def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
     if settings.gateway.breaker.slow_call > settings.gateway.timeout.attempt:
         mark = written_at(top, ("gateway", "breaker", "slow_call"))[1]
         yield Problem(mark, "gateway.breaker.slow_call: is over timeout.attempt, so no call is ever slow")
-
+    if settings.cache.snapshot and not os.access(Path(settings.cache.snapshot).parent, os.W_OK):
+        mark = written_at(top, ("cache", "snapshot"))[1]
+        yield Problem(mark, "cache.snapshot: its folder is not there, or not to be written to")
     if settings.identity.key.get_secret_value() and settings.cache.url.startswith("memory:"):
         mark = written_at(top, ("identity", "key"))[1]
         yield Problem(mark, "identity.key: has no use where sessions are in memory, not in a Redis")
@@ -240,7 +254,7 @@ def _production(
         yield Problem(mark, f"gateway.login.roles: {text}")
     if settings.mode == "offline":
         mark = written_at(top, ("mode",))[1]
-        yield Problem(mark, "mode: offline in production, so that every answer is canned")
+        yield Problem(mark, "mode: offline in production, so that the gateway is never asked")
     tokens = "tokens leave this machine unencrypted; https keeps them secret"
     yield from _unencrypted(("gateway", "url"), settings.gateway.url, tokens, top)
     yield from _unencrypted(("identity", "discord_url"), settings.identity.discord_url, tokens, top)
@@ -253,7 +267,7 @@ def _production(
         )
     for name, laid in settings.routes.items():
         found = [table[name] for table in tables.values() if name in table]
-        if "fallback" in laid and settings.mode == "auto" and any(map(_mocks_credential, found)):
+        if "fallback" in laid and settings.mode != "live" and any(map(_mocks_credential, found)):
             mark = written_at(top, ("routes", name, "fallback"))[1]
             text = "a mocked credential in production, as you say"
             yield Problem(mark, f"{dotted(('routes', name, 'fallback'))}: {text}")

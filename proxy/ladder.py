@@ -28,7 +28,7 @@ _ERRORS: Mapping[FailureKind, tuple[int, str]] = {
 }
 _BUSY = frozenset({429, 503})
 # What the operator has to mend: no viewer who comes back in some seconds finds it otherwise.
-_LASTING = frozenset({FailureKind.NO_SUCH_ROUTE, FailureKind.UNAUTHORIZED})
+_LASTING = frozenset({FailureKind.NO_SUCH_ROUTE, FailureKind.UNAUTHORIZED, FailureKind.OFF})
 _DEFAULT_RETRY_AFTER = 5.0
 RESERVED_SHARE = 0.25
 """The share of a call's time that the gateway leaves for Kaltura behind it."""

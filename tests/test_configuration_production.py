@@ -26,7 +26,7 @@ def warned(folder: Folder, text: str) -> list[str]:
     [
         (
             SOUND + "mode: offline",
-            "proxy.yaml:3:1: mode: offline in production, so that every answer is canned",
+            "proxy.yaml:3:1: mode: offline in production, so that the gateway is never asked",
         ),
         (
             PRODUCTION + "gateway:\n  url: http://gateway:3000/api",
@@ -69,3 +69,27 @@ def test_what_is_most_likely_not_meant_in_production_is_warned_of(
 def test_what_is_well_in_production_is_not_warned_of(folder: Folder, text: str) -> None:
     """Loopback needs no https, titles may be mocked, and the token exchange is the Activity server's own."""
     assert warned(folder, text) == []
+
+
+def test_offline_a_mocked_credential_is_warned_of_as_well(folder: Folder) -> None:
+    """Each for itself: that nothing is asked, and that a credential is made up."""
+    text = SOUND + "mode: offline\nroutes:\n  session: {fallback: [canned]}"
+    assert len(warned(folder, text)) == 2
+
+
+def test_a_snapshot_without_a_folder_is_warned_of(folder: Folder, tmp_path: Path) -> None:
+    """At the start, and not only when it should be written."""
+    assert warned(folder, f"cache:\n  snapshot: {tmp_path / 'answers'}") == []
+    assert warned(folder, f"cache:\n  snapshot: {tmp_path / 'nowhere' / 'answers'}") == [
+        "proxy.yaml:2:3: cache.snapshot: its folder is not there, or not to be written to"
+    ]
+
+
+def test_a_redis_without_its_packages_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its line and what to install, by `check` as by `run`."""
+    text = "cache:\n  url: redis://127.0.0.1:6379/0\nidentity: {key: " + 32 * "k" + "}"
+    assert folder.load(text).settings.cache.url.startswith("redis:")
+    monkeypatch.setattr("proxy.configuration.find_spec", lambda _: None)
+    assert folder.problems(text) == [
+        "proxy.yaml:2:3: cache.url: needs the extra for Redis: pip install 'activity-proxy[redis]'"
+    ]

@@ -238,13 +238,14 @@ async def test_a_mode_that_asks_nobody_says_so() -> None:
 def test_errors_are_honest(kind: FailureKind, status: int, code: str) -> None:
     """Each kind of failure has its status and code: 502 unusable, 503 away, 504 late.
 
-    When to come back is said of all that may pass, not of a call or a token that the gateway refuses.
+    When to come back is said of all that may pass, not of a call or a token that the gateway refuses, nor of
+    what the operator has switched off.
     """
     answer = honest_error((Failure("gateway", kind, "what happened"),))
     assert answer.status == status
     said = content(answer)
     assert said["code"] == code
-    lasting = kind in {FailureKind.NO_SUCH_ROUTE, FailureKind.UNAUTHORIZED}
+    lasting = kind in {FailureKind.NO_SUCH_ROUTE, FailureKind.UNAUTHORIZED, FailureKind.OFF}
     again = "later" if lasting else "in 5 seconds"
     assert said["message"] == f"The video service is not available right now. Please try again {again}."
     assert [failure.detail for failure in answer.failures] == ["what happened"]
