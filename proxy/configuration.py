@@ -168,7 +168,7 @@ def _extras(settings: Settings, top: Table) -> Iterable[Problem]:
     """A Redis without the packages for it."""
     if parse_store_url(settings.cache.url) is not None and not all(map(find_spec, _FOR_REDIS)):
         mark = written_at(top, ("cache", "url"))[1]
-        yield Problem(mark, "cache.url: needs the extra for Redis: pip install 'activity-proxy[redis]'")
+        yield Problem(mark, "cache.url: needs the packages redis and cryptography, this one's extra [redis]")
 
 
 def _kaltura(settings: Settings, tables: Iterable[RouteTable], top: Table, own: str) -> Iterable[Problem]:

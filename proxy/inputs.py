@@ -5,6 +5,7 @@ server's `|| default` does: `page=2x` is 2, `page=abc` and `page=0` are the defa
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl
@@ -29,8 +30,12 @@ class InvalidInput(Exception):
 
 def _compile_pattern(value: object) -> re.Pattern[str]:
     try:
-        return re.compile(text(value))
-    except (re.error, RecursionError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error"
+            )  # Python warns of what will mean something else one day, such as [[
+            return re.compile(text(value))
+    except (re.error, RecursionError, OverflowError, Warning) as error:
         raise ValueError(f"not a regular expression: {error}") from None
 
 

@@ -64,4 +64,4 @@ def open_sessions(
 
 
 def _no_extra(address: RedisAddress) -> Refused:
-    return Refused("needs the extra for Redis: pip install 'activity-proxy[redis]'", str(address))
+    return Refused("needs the packages redis and cryptography, this one's extra [redis]", str(address))

@@ -91,5 +91,5 @@ def test_a_redis_without_its_packages_is_refused(folder: Folder, monkeypatch: py
     assert folder.load(text).settings.cache.url.startswith("redis:")
     monkeypatch.setattr("proxy.configuration.find_spec", lambda _: None)
     assert folder.problems(text) == [
-        "proxy.yaml:2:3: cache.url: needs the extra for Redis: pip install 'activity-proxy[redis]'"
+        "proxy.yaml:2:3: cache.url: needs the packages redis and cryptography, this one's extra [redis]"
     ]

@@ -346,3 +346,10 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
     """A query with raw bytes that are not UTF-8 can be called, mapped and written like any other."""
     wanted = Input.model_validate({"from": "query", "default": ""})
     assert wanted.read("query", "caf\udce9") == "caf?"
+
+
+@pytest.mark.parametrize("pattern", ["[", "(?P<", "[[a]", "[a--b]"])
+def test_a_pattern_that_cannot_be_relied_on_is_refused(pattern: str) -> None:
+    """What is no regular expression, and what Python warns will mean something else one day."""
+    with pytest.raises(ValidationError, match="not a regular expression"):
+        an_input(pattern=pattern)

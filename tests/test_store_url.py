@@ -106,5 +106,5 @@ def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.setitem(sys.modules, "redis.exceptions", None)
-    with pytest.raises(Refused, match=r"redis://cache:6379/0 needs the extra .*activity-proxy\[redis\]"):
+    with pytest.raises(Refused, match=r"redis://cache:6379/0 needs the packages redis and cryptography"):
         open_store("redis://:geheim@cache", 1024**2, FakeClock(), print)
