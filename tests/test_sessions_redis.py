@@ -158,7 +158,7 @@ def test_the_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "cryptography", None)
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
-    with pytest.raises(Refused, match=r"redis://cache:6379/0 needs the extra .*activity-proxy\[redis\]"):
+    with pytest.raises(Refused, match=r"redis://cache:6379/0 needs the packages redis and cryptography"):
         open_sessions("redis://:geheim@cache", KEY, SystemClock(), print)
 
 
