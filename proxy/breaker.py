@@ -69,7 +69,8 @@ class BreakerOpen(SourceFailed):
     """
 
     def __init__(self, breaker: str, retry_after: float | None) -> None:
-        detail = f"the circuit breaker {breaker} is open"
+        by_hand = "forced " if retry_after is None else ""
+        detail = f"the circuit breaker {breaker} is {by_hand}open"
         super().__init__(Failure("gateway", FailureKind.BREAKER_OPEN, detail, retry_after=retry_after))
         self.retry_after = retry_after
 

@@ -48,14 +48,16 @@ def test_a_pause_lengthens_an_open_time_but_never_shortens_it() -> None:
 
 
 def test_forced_open_ends_by_hand_only() -> None:
-    """Forced open it stays so through time and pauses, and reset closes it as good as new."""
+    """Forced open it says and stays so through time and pauses; reset closes it as good as new."""
     bench = Bench()
     bench.fail(10)
     bench.breaker.force_open()
     bench.breaker.hold_open(1.0)
     bench.clock.shift(1e6)
     assert bench.state() == "forced_open"
-    assert bench.refused().retry_after is None
+    refusal = bench.refused()
+    assert refusal.retry_after is None
+    assert refusal.failure.detail == "the circuit breaker video is forced open"
     bench.breaker.reset()
     bench.fail(10)
     assert bench.breaker.retry_after == 10.0

@@ -287,4 +287,4 @@ async def test_nobody_waits_in_a_queue_for_a_kaltura_that_is_kept_back(tmp_path:
         hanging.cancel()
         await asyncio.wait([hanging])
     assert reply.source == "canned"
-    assert "the circuit breaker kaltura is open" in reply.headers["Proxy-Status"]
+    assert "the circuit breaker kaltura is forced open" in reply.headers["Proxy-Status"]

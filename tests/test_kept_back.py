@@ -72,4 +72,4 @@ async def test_nobody_waits_in_a_queue_for_a_refusal(tmp_path: Path) -> None:
             task.cancel()
         await asyncio.wait(hanging)
     assert reply.source == "canned"
-    assert "the circuit breaker catalog is open" in reply.headers["Proxy-Status"]
+    assert "the circuit breaker catalog is forced open" in reply.headers["Proxy-Status"]
