@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 
 from proxy.clock import Clock
 from proxy.errors import error_body
-from proxy.events import Crashed, Observe, RequestEnded, RequestStarted
+from proxy.events import Crashed, Observe, Operated, RequestEnded, RequestStarted
 
 CLIENT_LEFT: Final = 499
 OPEN_PAGES: Final = frozenset({"/livez", "/readyz", "/metrics"})
@@ -189,13 +189,18 @@ class Admin:
         if refusal is None:
             try:
                 if request.path in self.actions:
-                    return _json(await self.actions[request.path]())
+                    return await self._act(request, request_id)
                 return self._page(request)
             except Exception as error:  # noqa: BLE001  (a defect; the last place that can answer)
                 self.observe(Crashed(request_id, error))
                 refusal = _CRASHED
         body = error_body(refusal.error, refusal.message, refusal.code, request_id)
         return _Reply(refusal.status, body, _JSON, refusal.headers)
+
+    async def _act(self, request: web.BaseRequest, request_id: str) -> _Reply:
+        outcome = await self.actions[request.path]()
+        self.observe(Operated(request.path, outcome, request.remote or "", request_id))
+        return _json(outcome)
 
     def _page(self, request: web.BaseRequest) -> _Reply:
         match request.path:

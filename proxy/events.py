@@ -4,7 +4,7 @@ Every label in here comes from a closed set. No event holds a path, an id, a use
 access line's `target`, which only the log reads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -225,6 +225,19 @@ class LifeCycle:
     websockets: int = 0
 
 
+class Operated(NamedTuple):
+    """An operator did something at the admin listener.
+
+    `path` is that of the action, one of those there are; `outcome` what the answer says is so now. Who it was
+    nobody knows, but for the address that it came from.
+    """
+
+    path: str
+    outcome: Mapping[str, object]
+    client: str
+    request_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class Crashed:
     """The sidecar itself failed at a request: a defect, whose traceback belongs in the log."""
@@ -256,6 +269,7 @@ Event = (
     | CertificateChanged
     | Crashed
     | LifeCycle
+    | Operated
 )
 
 Observe = Callable[[Event], None]

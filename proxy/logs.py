@@ -25,6 +25,7 @@ from proxy.events import (
     KalturaSessionFailed,
     LifeCycle,
     Limited,
+    Operated,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -212,6 +213,9 @@ def _news(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each event)
         case CertificateChanged(name, _, reason):
             fields = {"tls": name, "reason": reason}
             return _Line(logging.WARNING, "a new certificate is of no use; the old one stays", fields)
+        case Operated(path, outcome, client, request_id):
+            fields = {"action": path, **outcome, "client": client, "request_id": request_id}
+            return _Line(logging.INFO, "an operator acted", fields)
         case LifeCycle(phase, requests, websockets):
             return _Line(logging.INFO, phase, {"requests": requests, "websockets": websockets})
         case RetryScheduled(route, reason, delay):

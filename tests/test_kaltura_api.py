@@ -117,7 +117,9 @@ async def test_an_open_breaker_keeps_calls_back() -> None:
     breaker.force_open()
     async with scripted_bench(FOUND, breaker=breaker) as (bench, origin):
         failure = await bench.fail()
-        assert failure == Failure("kaltura", FailureKind.BREAKER_OPEN, "the circuit breaker kaltura is forced open")
+        assert failure == Failure(
+            "kaltura", FailureKind.BREAKER_OPEN, "the circuit breaker kaltura is forced open"
+        )
         assert not origin.received
 
 

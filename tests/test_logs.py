@@ -18,6 +18,7 @@ from proxy.events import (
     DialectChosen,
     Event,
     Limited,
+    Operated,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -191,6 +192,23 @@ def test_breaker_changes_are_each_told(log: Log) -> None:
     )
     assert [line["level"] for line in lines] == ["warning", "info", "warning", "info", "warning"]
     assert (lines[0]["breaker"], lines[0]["from"], lines[0]["to"]) == ("gateway", "closed", "open")
+
+
+def test_an_operators_act_is_told(log: Log) -> None:
+    """What was done, its outcome and from where, however often it is done."""
+    act = Operated("/cache/purge", {"purged": False}, "127.0.0.1", "r-1")
+    lines = log.told(act, act)
+    assert lines == 2 * [
+        {
+            "level": "info",
+            "logger": "activity_proxy",
+            "message": "an operator acted",
+            "action": "/cache/purge",
+            "purged": False,
+            "client": "127.0.0.1",
+            "request_id": "r-1",
+        }
+    ]
 
 
 def test_a_token_is_told_by_its_end_only(log: Log) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from proxy.events import Operated
 from proxy.sandbox_faults import Fault, Faults
 from proxy.sidecar import Sidecar
 from tests.clocks import until
@@ -64,6 +65,24 @@ async def test_a_purge_reaches_what_is_under_way(tmp_path: Path) -> None:
         sandbox.gateway.faults = Faults()
         assert (await viewer.ask(*SEVEN[0])).source == "gateway"
         assert sandbox.gateway.calls[VIDEO] == 2
+
+
+async def test_each_act_is_told(tmp_path: Path) -> None:
+    """What an operator does is told with its outcome, also where it changes nothing; a refused one is not."""
+    acts: list[Operated] = []
+    async with watched(configured(tmp_path)) as (sidecar, _):
+        sidecar.parts.observe.listen(acts.append, Operated)  # type: ignore[attr-defined]  # the workshop's
+        await post(sidecar, "/breakers/catalog/reset")
+        await post(sidecar, "/breakers/catalog/force_open")
+        await post(sidecar, "/cache/purge")
+        await post(sidecar, "/cache/purge", "GET")
+        await post(sidecar, "/cache/purge", Origin="http://evil.example")
+    assert [(act.path, act.outcome) for act in acts] == [
+        ("/breakers/catalog/reset", {"breaker": "catalog", "state": "closed"}),
+        ("/breakers/catalog/force_open", {"breaker": "catalog", "state": "forced_open"}),
+        ("/cache/purge", {"purged": True}),
+    ]
+    assert {act.client for act in acts} == {"127.0.0.1"}
 
 
 async def test_nothing_is_done_by_get(tmp_path: Path) -> None:
