@@ -48,6 +48,12 @@ class Configuration:
     warnings: tuple[Problem, ...] = ()
     folder: Path = Path()
 
+    @property
+    def snapshot(self) -> Path | None:
+        """Where the kept answers survive a restart, if anywhere."""
+        name = self.settings.cache.snapshot
+        return self.folder / name if name else None
+
     def tls_files(self, section: TlsSettings | ServerTlsSettings) -> TlsFiles:
         """Return where the files of a TLS section are."""
         return _tls_files(self.folder, section)
@@ -84,7 +90,11 @@ def load(
     if problems or settings is None:
         raise ConfigurationError(map(_without_key, problems))
     routes = {table.name: table.routes for table in tables}
-    warnings = (*_warnings(settings, top), *_production(settings, routes, top), *_unknown(settings, tables))
+    warnings = (
+        *_warnings(settings, folder, top),
+        *_production(settings, routes, top),
+        *_unknown(settings, tables),
+    )
     return Configuration(settings, routes, mocks, warnings, folder)
 
 
@@ -223,7 +233,7 @@ def _tls(settings: Settings, folder: Path, top: Table) -> Iterable[Problem]:
             yield Problem(written_at(top, (*path, key))[1], f"{dotted((*path, key))}: {mistake}")
 
 
-def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
+def _warnings(settings: Settings, folder: Path, top: Table) -> Iterable[Problem]:
     if not settings.admin.loopback and not settings.admin_token.get_secret_value():
         mark = written_at(top, ("admin",))[1]
         yield Problem(mark, "admin: is not on loopback, and without admin_token the status is off")
@@ -234,9 +244,12 @@ def _warnings(settings: Settings, top: Table) -> Iterable[Problem]:
     if settings.gateway.breaker.slow_call > settings.gateway.timeout.attempt:
         mark = written_at(top, ("gateway", "breaker", "slow_call"))[1]
         yield Problem(mark, "gateway.breaker.slow_call: is over timeout.attempt, so no call is ever slow")
-    if settings.cache.snapshot and not os.access(Path(settings.cache.snapshot).parent, os.W_OK):
-        mark = written_at(top, ("cache", "snapshot"))[1]
-        yield Problem(mark, "cache.snapshot: its folder is not there, or not to be written to")
+    if settings.cache.snapshot:
+        mark, snapshot = written_at(top, ("cache", "snapshot"))[1], folder / settings.cache.snapshot
+        if snapshot.is_dir():
+            yield Problem(mark, "cache.snapshot: is a folder; name a file in it")
+        elif not os.access(snapshot.parent, os.W_OK):
+            yield Problem(mark, "cache.snapshot: its folder is not there, or not to be written to")
     if settings.identity.key.get_secret_value() and settings.cache.url.startswith("memory:"):
         mark = written_at(top, ("identity", "key"))[1]
         yield Problem(mark, "identity.key: has no use where sessions are in memory, not in a Redis")

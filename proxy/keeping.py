@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from proxy.caching import Caching, Keys, Stale
 from proxy.call import Call, Source
@@ -44,7 +43,8 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
     )
     shop.resources.push_async_callback(store.aclose)
     drop: Callable[[], Awaitable[bool]] = store.purge
-    if settings.cache.snapshot:
+    snapshot = shop.configuration.snapshot
+    if snapshot is not None:
         from proxy.restart import Restart  # noqa: PLC0415  (mostly off; who does not use it does not pay)
 
         lives = [
@@ -52,7 +52,7 @@ async def open_cache(shop: Workshop, gateway: Source) -> Keeping:
             for route in shop.routes
         ]
         restart = Restart(
-            Path(settings.cache.snapshot),
+            snapshot,
             store,
             settings.cache.max_size,
             max(lives, default=0.0),

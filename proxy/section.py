@@ -23,6 +23,12 @@ def _header_safe(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _file_name(name: str) -> str:
+    if "\0" in name:
+        raise Refused("is no name of a file")
+    return name
+
+
 def _flag(value: object) -> bool:
     """Read true or false; from the environment they may come as texts, and nothing else will do."""
     if isinstance(value, bool):
@@ -36,6 +42,7 @@ Flag = Annotated[bool, PlainValidator(_flag), WithJsonSchema({"type": "boolean"}
 Span = Annotated[Duration, AfterValidator(_positive)]
 Rate = Annotated[Share, AfterValidator(_positive)]
 Amount = Annotated[Size, AfterValidator(_positive)]
+FileName = Annotated[str, AfterValidator(_file_name)]
 Token = Annotated[SecretStr, AfterValidator(_header_safe)]
 
 

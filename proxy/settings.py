@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, SecretStr, WithJsonS
 
 from proxy.gateway_settings import GatewaySettings
 from proxy.misfits import Misfit, Misfits
-from proxy.section import Amount, Flag, Section, Span, Token
+from proxy.section import Amount, FileName, Flag, Section, Span, Token
 from proxy.store_url import parse_store_url
 from proxy.tls_settings import ListenTlsSettings, ServerTlsSettings, TlsSettings, needs_tls
 from proxy.units import Frequency, HostPort, HttpUrl, Listen, Network, Origin, Refused
@@ -118,8 +118,10 @@ class CacheSettings(Section):
 
     url: CacheUrl = Field(default="memory://", repr=False, description="memory:// or redis://host:port/db.")
     max_size: Amount = Field(default=64 * 1024**2, description="Memory for answers, keys included.")
-    snapshot: str = Field(
-        default="", description="A file: the last good answers survive a restart in it. Empty: none."
+    snapshot: FileName = Field(
+        default="",
+        description="A file, seen from the configuration's folder, in which the last good answers survive a "
+        "restart. Empty: none.",
     )
     tls: TlsSettings = Field(default=TlsSettings(), description="TLS towards the Redis.")
 

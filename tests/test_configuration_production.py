@@ -78,10 +78,25 @@ def test_offline_a_mocked_credential_is_warned_of_as_well(folder: Folder) -> Non
 
 
 def test_a_snapshot_without_a_folder_is_warned_of(folder: Folder, tmp_path: Path) -> None:
-    """At the start, and not only when it should be written."""
+    """At the start, and not only when it should be written; a folder in its place, too."""
     assert warned(folder, f"cache:\n  snapshot: {tmp_path / 'answers'}") == []
     assert warned(folder, f"cache:\n  snapshot: {tmp_path / 'nowhere' / 'answers'}") == [
         "proxy.yaml:2:3: cache.snapshot: its folder is not there, or not to be written to"
+    ]
+    (tmp_path / "kept").mkdir()
+    assert warned(folder, "cache:\n  snapshot: kept/answers") == []
+    assert warned(folder, "cache:\n  snapshot: kept") == [
+        "proxy.yaml:2:3: cache.snapshot: is a folder; name a file in it"
+    ]
+    assert warned(folder, "cache:\n  snapshot: nowhere/answers") == [
+        "proxy.yaml:2:3: cache.snapshot: its folder is not there, or not to be written to"
+    ]
+
+
+def test_a_snapshot_that_no_file_can_be_is_refused(folder: Folder) -> None:
+    """A zero byte in its name is told at its line."""
+    assert folder.problems('cache:\n  snapshot: "an\\0swers"') == [
+        "proxy.yaml:2:3: cache.snapshot: is no name of a file"
     ]
 
 

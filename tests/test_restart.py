@@ -26,7 +26,7 @@ def restarting(path: Path, clock: FakeClock, events: list[Event]) -> Restart:
 
 async def test_a_known_video_survives_a_restart_during_an_outage(tmp_path: Path) -> None:
     """What the run before had from the gateway is given as stale by the next, which never reached it."""
-    text = f"cache: {{snapshot: {tmp_path / 'snapshot'}}}"
+    text = "cache: {snapshot: snapshot}"  # seen from the configuration's folder
     async with Sandbox() as sandbox:
         configuration = configured(tmp_path, text, gateway=sandbox.gateway_url)
         async with watched(configuration) as (_, viewer):
