@@ -84,7 +84,7 @@ def load(
     tables = load_tables(files, top, own, problems.append)
     mocks = load_mocks(files, tables, problems.append)
     if settings is not None:
-        problems += [*_loops(settings, top), *_extras(settings, top)]
+        problems += [*_loops(settings, top, own), *_extras(settings, top)]
         problems += _kaltura(settings, tables, top, own)
         problems += [*_tls(settings, folder, top), *_locked_out(settings, tables, top)]
     if problems or settings is None:
@@ -95,7 +95,7 @@ def load(
         *_production(settings, routes, top),
         *_unknown(settings, tables),
     )
-    return Configuration(settings, routes, mocks, warnings, folder)
+    return Configuration(settings, routes, mocks, tuple(map(_without_key, warnings)), folder)
 
 
 def _over(base: Table, top: Table) -> Table:
@@ -135,8 +135,11 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
-def _loops(settings: Settings, top: Table) -> Iterable[Problem]:
-    """A sidecar that asks itself answers each request with another one."""
+def _loops(settings: Settings, top: Table, own: str) -> Iterable[Problem]:
+    """A sidecar that asks itself answers each request with another one.
+
+    Told where the operator said something: on the command line, else in their own file.
+    """
     upstreams = [
         ("activity", "url", settings.activity.url),
         ("gateway", "url", settings.gateway.url),
@@ -147,9 +150,11 @@ def _loops(settings: Settings, top: Table) -> Iterable[Problem]:
     for section, key, url in upstreams:
         for name, address in (("listen", settings.listen), ("admin", settings.admin)):
             if address.leads_here(url):
-                mark = written_at(top, (section, key))[1]
-                text = f"is the address of {name}; the sidecar would call itself"
-                yield Problem(mark, f"{section}.{key}: {text}")
+                at_url, at_name = (written_at(top, path)[1] for path in ((section, key), (name,)))
+                told = (at_url, f"{section}.{key}: is the address of {name}")
+                if at_name.file == f"--{name}" or at_name.file == own != at_url.file:
+                    told = (at_name, f"{name}: is the address of {section}.{key}")
+                yield Problem(told[0], f"{told[1]}; the sidecar would call itself")
 
 
 def _locked_out(settings: Settings, tables: Iterable[RouteTable], top: Table) -> Iterable[Problem]:

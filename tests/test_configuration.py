@@ -142,6 +142,18 @@ def test_a_bad_option_is_told_by_its_name(folder: Folder) -> None:
     ]
     with pytest.raises(ConfigurationError, match=r"^--listen: listen and admin are the same address$"):
         load(path, {}, listen="127.0.0.1:9464")
+    path = folder.write("proxy.yaml", "activity: {url: 'http://127.0.0.1:3007'}")
+    loop = r"^--listen: is the address of activity\.url; the sidecar would call itself$"
+    with pytest.raises(ConfigurationError, match=loop):
+        load(path, {}, listen="127.0.0.1:3007")
+
+
+def test_an_option_that_is_warned_of_is_told_by_its_name(folder: Folder) -> None:
+    """As one that is wrong is: not by the key that it stands for."""
+    warnings = load(folder.write("proxy.yaml", ""), {}, admin="0.0.0.0:9464").warnings
+    assert list(map(str, warnings)) == [
+        "--admin: is not on loopback, and without admin_token the status is off"
+    ]
 
 
 def test_a_status_that_is_off_and_a_slow_call_that_never_is_are_warned_of(folder: Folder) -> None:

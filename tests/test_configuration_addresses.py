@@ -42,9 +42,12 @@ def test_a_sidecar_that_would_call_itself_is_refused(folder: Folder, text: str, 
     assert folder.problems(text) == [f"proxy.yaml:{line}; the sidecar would call itself" for line in expected]
 
 
-def test_a_loop_by_a_default_or_an_option_is_told_at_the_urls_key(folder: Folder) -> None:
-    """Wherever that is written."""
-    (line,) = folder.problems("listen: 127.0.0.1:3002")
+def test_a_loop_with_a_default_is_told_where_the_operator_said_something(folder: Folder) -> None:
+    """At the listener's key where the URL is the default, and at the URL's where both come along."""
+    assert folder.problems("listen: 127.0.0.1:3002") == [
+        "proxy.yaml:1:1: listen: is the address of activity.url; the sidecar would call itself"
+    ]
+    (line,) = folder.problems("", {"ACTIVITY_URL": "http://127.0.0.1:3001"})
     assert "config/proxy.yaml:" in line
     assert line.endswith(": activity.url: is the address of listen; the sidecar would call itself")
 
