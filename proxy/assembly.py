@@ -39,7 +39,7 @@ from proxy.provenance import open_to_all, provenance
 from proxy.rate import Admission, Buckets, RateLimit
 from proxy.request_id import RequestIds
 from proxy.route import KalturaCall, Route
-from proxy.server import HttpServer, origin_form, public_server
+from proxy.server import HttpServer, public_server
 from proxy.sessions import SessionStore
 from proxy.settings import LimitSettings, Settings
 from proxy.shortcuts import open_shortcuts
@@ -196,7 +196,6 @@ async def assemble(
         route=parts.dialects.route,
         answer=answer,
         pass_through=PassThrough(passing, tunnels.splice, settings.trusted_proxies),
-        origin_form=origin_form,
         client_address=address,
         subject=subject,
         recognise=viewers.recognise,

@@ -14,10 +14,10 @@ from proxy.identity import CLAIM, claimed
 from proxy.inputs import InvalidInput, called_with, query_values, read_inputs
 from proxy.kaltura_calls import InvalidValue, question
 from proxy.keeping import key_scope
-from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
+from proxy.paths import AMBIGUOUS, PathIndex
 from proxy.route import KalturaCall, Route
-from proxy.server import origin_form
 from proxy.settings import KalturaSettings, Settings
+from proxy.target import Target
 
 MASK = "****"
 
@@ -34,22 +34,19 @@ def explain(configuration: Configuration, method: str, target: str, body: str) -
 
 def _explained(configuration: Configuration, method: str, given: str, body: str) -> Iterator[str]:
     settings = configuration.settings
-    target = origin_form(given)
+    tables = configuration.tables
+    table = next(iter(tables.values()))
+    target = Target.of(PathIndex.of([(route.match, name) for name, route in table.items()]), method, given)
     if target is None:
         yield f"refused    400 invalid_target: {given!r} is not a path"
         return
-    target = without_discord_prefix(target)
-    path, query = split_target(target)
-    tables = configuration.tables
-    table = next(iter(tables.values()))
-    found = PathIndex.of([(route.match, name) for name, route in table.items()]).find(method, path)
-    if found is AMBIGUOUS:
+    if target.found is AMBIGUOUS:
         yield "refused    400 ambiguous_path: the path can be read in more than one way"
         return
-    if found is None:
-        yield f"passes     {method} {settings.activity.url}{target}"
+    if target.found is None:
+        yield f"passes     {method} {settings.activity.url}{target.sent}"
         return
-    name, parameters = found
+    name, parameters = target.found
     variants = [(dialect, routes[name]) for dialect, routes in tables.items() if name in routes]
     alike = all(variants[0][1] == route for _, route in variants)
     for dialect, route in variants[:1] if alike else variants:
@@ -60,7 +57,7 @@ def _explained(configuration: Configuration, method: str, given: str, body: str)
             yield "answers    204 by itself: forgets the session of the cookie and of the bearer token"
             return
         try:
-            values = read_inputs(route.inputs, parameters, query_values(query), _object(body))
+            values = read_inputs(route.inputs, parameters, query_values(target.query), _object(body))
             values = _verified(configuration, values)
             called = called_with(route.inputs, values)
             call = "" if route.call is None else route.call.render(called)

@@ -19,11 +19,12 @@ from proxy.errors import ActivityAway, MalformedBody, error_body
 from proxy.events import Crashed, Limited, LimitName, Observe, RequestEnded, RequestStarted, SourceFailedEvent
 from proxy.headers import VIA, Field, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
-from proxy.paths import AMBIGUOUS, PathIndex, split_target, without_discord_prefix
+from proxy.paths import AMBIGUOUS, PathIndex
 from proxy.provenance import matches
 from proxy.reply import Reply
 from proxy.request_id import RequestIds
 from proxy.route import Route
+from proxy.target import Target
 
 PASS = "pass"  # nosec B105 # noqa: S105  (the route label of what passes through)
 CLIENT_LEFT = 499
@@ -77,7 +78,6 @@ class Listener:
     route: Callable[[str], Route]
     answer: Source
     pass_through: Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
-    origin_form: Callable[[str, str], str | None]
     client_address: Callable[[web.BaseRequest], str]
     subject: Subject
     recognise: Callable[[Sequence[Field]], Awaitable[Subject]]
@@ -134,17 +134,18 @@ class Listener:
                 raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
             if hdrs.VIA in request.headers and _came_by(request, VIA.decode()):
                 raise Refusal(508, "The request has come by this proxy before", "loop_detected")
-            target = self._target(request)
-            path, query = split_target(target)
-            found = self.routes.find(request.method, path)
-            if found is AMBIGUOUS:
+            target = Target.of(
+                self.routes, request.method, request.raw_path, request.headers.get(hdrs.HOST, "")
+            )
+            if target is None:
+                raise Refusal(400, "The request target is not a path", "invalid_target")
+            if target.found is AMBIGUOUS:
                 raise Refusal(400, "The path can be read in more than one way", "ambiguous_path")
-            if found is None:
+            if target.found is None:
                 account.route = PASS
-                return await self._pass(request, target, account)
-            name, parameters = found
-            account.route = name
-            call = await self._call(request, account.request_id, name, parameters, target, query)
+                return await self._pass(request, target.sent, account)
+            account.route, parameters = target.found
+            call = await self._call(request, account, parameters, target)
         except Refusal as refusal:
             return self._refused(account, refusal)
         except ActivityAway as away:
@@ -161,12 +162,6 @@ class Listener:
             answer = replace(answer, status=304, body=b"")
         return self._reply(answer, account)
 
-    def _target(self, request: web.BaseRequest) -> str:
-        target = self.origin_form(request.raw_path, request.headers.get(hdrs.HOST, ""))
-        if target is None:
-            raise Refusal(400, "The request target is not a path", "invalid_target")
-        return without_discord_prefix(target)
-
     async def _pass(self, request: web.BaseRequest, target: str, account: _Account) -> web.StreamResponse:
         response = await self.pass_through(request, target)
         account.source, account.status = "activity", response.status
@@ -182,19 +177,13 @@ class Listener:
         self.observe(SourceFailedEvent(PASS, failure, account.request_id))
 
     async def _call(
-        self,
-        request: web.BaseRequest,
-        request_id: str,
-        name: str,
-        parameters: Mapping[str, str],
-        target: str,
-        query: str,
+        self, request: web.BaseRequest, account: _Account, parameters: Mapping[str, str], target: Target
     ) -> Call:
-        route = self.route(name)
+        route = self.route(account.route)
         body = await self._body(request)
         sent = _json_object(request, body, self.max_body) if _reads_body(route) else {}
         try:
-            values = read_inputs(route.inputs, parameters, query_values(query), sent)
+            values = read_inputs(route.inputs, parameters, query_values(target.query), sent)
         except InvalidInput as error:
             raise Refusal(400, str(error), "invalid_request") from None
         return Call(
@@ -202,8 +191,8 @@ class Listener:
             values=values,
             # What is called as the service is anybody's: to find out who asks would be for nothing.
             subject=self.subject if route.as_ == "service" else await self.recognise(request.raw_headers),
-            request=ClientRequest(request.method, target, _hop(request), request.raw_headers, body),
-            request_id=request_id,
+            request=ClientRequest(request.method, target.sent, _hop(request), request.raw_headers, body),
+            request_id=account.request_id,
             deadline=self.clock.monotonic() + self.total,
         )
 

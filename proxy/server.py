@@ -89,26 +89,6 @@ def c_parser_in_use() -> bool:
     )
 
 
-def origin_form(raw_path: str, host: str | None = None) -> str | None:
-    """Return the path and query of a request target (RFC 9112 section 3.2), or None to refuse it.
-
-    An absolute form is reduced to its path; when `host` is given, it must name that very host. Refused are
-    the authority form, `*`, other schemes, and targets with a fragment.
-    """
-    if "#" in raw_path:
-        return None
-    if raw_path.startswith("/"):
-        return raw_path
-    scheme, separator, rest = raw_path.partition("://")
-    if not separator or scheme.lower() not in ("http", "https"):
-        return None
-    end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
-    authority, path = rest[:end], rest[end:]
-    if not authority or (host is not None and authority.lower() != host.lower()):
-        return None
-    return path if path.startswith("/") else "/" + path
-
-
 @dataclass(frozen=True, slots=True)
 class _Admission:
     """Turns away what the proxy could not pass on faithfully, and answers `Expect`."""

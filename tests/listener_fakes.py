@@ -16,7 +16,6 @@ from proxy.listener import Listener
 from proxy.paths import PathIndex
 from proxy.provenance import provenance
 from proxy.request_id import RequestIds
-from proxy.server import origin_form
 from tests.clocks import FakeClock
 from tests.gateway_fakes import Events
 from tests.origins import Message, exchange, request, serving, until
@@ -123,7 +122,6 @@ async def listening(
         route=lambda name: table[name],
         answer=answer or source,
         pass_through=passing or passed,
-        origin_form=origin_form,
         client_address=lambda request: request.remote or "",
         subject=SUBJECT,
         recognise=nobody,

@@ -21,7 +21,8 @@ from proxy.events import Observe
 from proxy.headers import Network
 from proxy.origin import Origin as ActivityServer
 from proxy.passthrough import PassThrough
-from proxy.server import HttpServer, origin_form, public_server
+from proxy.server import HttpServer, public_server
+from proxy.target import origin_form
 from proxy.tunnel import Tunnels
 
 PATIENCE = 15.0

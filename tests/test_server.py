@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from proxy.bounds import Bounds
 from proxy.events import Event, RequestEnded, RequestStarted
-from proxy.server import c_parser_in_use, origin_form
+from proxy.server import c_parser_in_use
+from proxy.target import origin_form
 from tests.origins import (
     PATIENCE,
     Message,
