@@ -1,6 +1,8 @@
 """A connection to the Activity server: one exchange at a time, and whether another may follow."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from aiohttp import ClientPayloadError, StreamReader
@@ -38,10 +40,15 @@ class OriginResponse(NamedTuple):
     connection: "OriginConnection"
 
 
+Answered = Callable[[OriginResponse | ActivityAway], None]
+"""Is told the final answer, whose body may still be under way, or why there is none."""
+
+
 class OriginConnection(BaseProtocol):
     """One connection to the Activity server."""
 
     __slots__ = (
+        "_answered",
         "_asked",
         "_bodiless",
         "_content",
@@ -56,7 +63,8 @@ class OriginConnection(BaseProtocol):
         super().__init__(loop)
         self._head_limit = head_limit
         self._bodiless = False
-        self._asked: asyncio.Future[OriginResponse] | None = None
+        self._asked = False
+        self._answered: Answered | None = None
         self._content: StreamReader | None = None
         self._upload: asyncio.Task[None] | None = None
         self.reusable = False
@@ -70,21 +78,30 @@ class OriginConnection(BaseProtocol):
 
         When the request's body breaks off the connection is cut. Raises `ActivityAway`.
         """
+        answer: asyncio.Future[OriginResponse] = self._loop.create_future()
+        self.send(request, partial(_settle, answer))
+        return await answer
+
+    def send(self, request: OriginRequest, answered: Answered) -> None:
+        """Send a request as `ask` does. `answered` is called once, unless the exchange is ended before.
+
+        Raises `ActivityAway`.
+        """
         if self.transport is None:
             raise ActivityAway("reset")
         if self._parser is None or request.bodiless != self._bodiless:
             self._bodiless = request.bodiless
             self._parser = self._new_parser()
-        self._asked = self._loop.create_future()
+        self._asked, self._answered = True, answered
         self.transport.write(request.sent)
         if request.body is not None:
             self._upload = self._loop.create_task(self._send(request.body, chunked=request.chunked))
             self._upload.add_done_callback(self._sent)
-        return await self._asked
 
     def release(self, now: float) -> bool:
         """End the exchange, and tell whether the connection can be kept; if not, it is cut."""
-        content, self._content, self._asked = self._content, None, None
+        content, self._content = self._content, None
+        self._asked, self._answered = False, None
         upload, self._upload = self._upload, None
         if upload is not None and not _whole(upload):
             upload.cancel()
@@ -106,7 +123,7 @@ class OriginConnection(BaseProtocol):
         if self._upgraded:
             self._keep_tail(data)
             return
-        if self._asked is None or self._parser is None:
+        if not self._asked or self._parser is None:
             self.abort()  # nobody has asked for this, and the next answer must not be mistaken for it
             return
         try:
@@ -115,19 +132,25 @@ class OriginConnection(BaseProtocol):
             self._break("malformed")
             self.abort()
             return
+        answer = None
         for message, content in messages:
             code = message.code
             if _INTERIM <= code < _FINAL and code != _SWITCHING:
                 continue
-            if self._asked.done() or code < _INTERIM or (code == _SWITCHING and not self._upgraded):
+            if answer is not None:
+                self.abort()  # it is whole; what follows must not be mistaken for the next
+                break
+            if self._answered is None or code < _INTERIM or (code == _SWITCHING and not self._upgraded):
                 self._break("malformed")
                 self.abort()
                 return
             self._content = content
             self.reusable = not message.should_close and not self._upgraded
-            self._asked.set_result(OriginResponse(message, content, self))
+            answer = OriginResponse(message, content, self)
         if tail:
             self._keep_tail(tail)
+        if answer is not None:
+            self._tell(answer)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on after `pause_reading`; part of aiohttp's protocol, whose streams call it at every read."""
@@ -194,15 +217,28 @@ class OriginConnection(BaseProtocol):
             self.abort()  # half a body is not to look like a whole
 
     def _break(self, reason: AwayReason) -> None:
-        if self._asked is not None and not self._asked.done():
-            self._asked.set_exception(ActivityAway(reason))
+        self._tell(ActivityAway(reason))
         if self._content is not None and not self._content.is_eof():
             self._content.set_exception(ClientPayloadError(reason))
+
+    def _tell(self, answer: OriginResponse | ActivityAway) -> None:
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            answered(answer)
 
     def _keep_tail(self, data: bytes) -> None:
         self.tail += data
         if len(self.tail) > READ_BUFFER:
             self._pause_transport_reading()
+
+
+def _settle(asked: asyncio.Future[OriginResponse], answer: OriginResponse | ActivityAway) -> None:
+    if asked.done():
+        return  # nobody waits any more
+    if isinstance(answer, ActivityAway):
+        asked.set_exception(answer)
+    else:
+        asked.set_result(answer)
 
 
 def _whole(upload: asyncio.Task[None]) -> bool:

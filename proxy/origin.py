@@ -14,7 +14,7 @@ from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from proxy.errors import ActivityAway, AwayReason
-from proxy.exchange import OriginConnection, OriginRequest, OriginResponse
+from proxy.exchange import Answered, OriginConnection, OriginRequest, OriginResponse
 
 KEEP = 4.0
 """Seconds that an idle connection is kept. Node closes after 5 s: this side is to be the first."""
@@ -79,10 +79,27 @@ class Origin:
         try:
             return await connection.ask(request)
         except BaseException as error:
-            self.release(connection)
             if kept is not None and isinstance(error, ActivityAway):
-                self._drop_idle()  # a server that was replaced: they are older than this one, and no better
+                self.forsake(connection)
+            else:
+                self.release(connection)
             raise
+
+    def ask_at_once(self, request: OriginRequest, answered: Answered) -> OriginConnection | None:
+        """Send a request on a connection that is at hand, if there is one, and return that.
+
+        The connection has to be released, or forsaken when it is told that there is no answer.
+        """
+        connection = self._take()
+        if connection is not None:
+            self.in_use.add(connection)
+            connection.send(request, answered)
+        return connection
+
+    def forsake(self, connection: OriginConnection) -> None:
+        """Release a kept connection on which no answer came."""
+        self.release(connection)
+        self._drop_idle()  # a server that was replaced: they are older than this one, and no better
 
     def release(self, connection: OriginConnection) -> None:
         """Take back a connection whose exchange is over, at its end or before."""

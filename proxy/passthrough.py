@@ -2,19 +2,18 @@
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 
 import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import RawResponseMessage
 
 from proxy.errors import ActivityAway
 from proxy.exchange import OriginRequest, OriginResponse
-from proxy.headers import Field, Hop, Network, end_to_end, forwarded_headers, is_websocket_upgrade
+from proxy.headers import Field, Hop, Network, is_websocket_upgrade
+from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_head
 from proxy.origin import Origin
 
 Splice = Callable[[web.BaseRequest, OriginResponse], Awaitable[web.StreamResponse]]
@@ -24,14 +23,6 @@ _VERSIONS = {aiohttp.HttpVersion10: "1.0", aiohttp.HttpVersion11: "1.1"}
 
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 """`struct linger`: on, 0 seconds."""
-
-
-class Framing(Enum):
-    """How the client learns where an answer's body ends (RFC 9112 section 6.3)."""
-
-    LENGTH = auto()  # by Content-Length, or because there can be no body
-    CHUNKED = auto()
-    CLOSE = auto()  # by the end of the connection: all that HTTP/1.0 has for an unknown length
 
 
 class RelayedResponse(web.StreamResponse):
@@ -58,7 +49,7 @@ class RelayedResponse(web.StreamResponse):
         """Send the head and a complete body in one piece, and be done."""
         writer = self._begin(request)
         head = self._head(request)
-        await writer.write(head + (_as_chunks(body) if self._framing is Framing.CHUNKED else body))
+        await writer.write(head + (as_chunks(body) if self._framing is Framing.CHUNKED else body))
         await writer.drain()
         self._eof_sent = True
         self._body_length = writer.output_size
@@ -83,16 +74,10 @@ class RelayedResponse(web.StreamResponse):
         return request.writer
 
     def _head(self, request: web.BaseRequest) -> bytes:
-        reason = self.reason.encode(errors="surrogateescape")
-        lines = [b"HTTP/1.1 %d %b" % (self.status, reason)]
-        lines += [b": ".join(field) for field in self._fields]
-        if self._framing is Framing.CHUNKED:
-            lines.append(b"Transfer-Encoding: chunked")
-        if not self._keep_alive:
-            lines.append(b"Connection: close")
-        elif request.version < aiohttp.HttpVersion11:
-            lines.append(b"Connection: keep-alive")
-        return b"\r\n".join([*lines, b"", b""])
+        connection = b"" if self._keep_alive else b"close"
+        if self._keep_alive and request.version < aiohttp.HttpVersion11:
+            connection = b"keep-alive"
+        return answer_head(self.status, self.reason, self._fields, self._framing, connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +125,12 @@ class PassThrough:
     def _request(self, request: web.BaseRequest, target: str, *, upgrade: bool) -> OriginRequest:
         headers = request.headers
         hop = Hop(request.remote, request.scheme, headers.get("Host"), _VERSIONS[request.version])
-        fields = forwarded_headers(end_to_end(request.raw_headers), hop, self.trusted)
+        fields = request.raw_headers
         if "Expect" in headers:
             # The listener has answered it, and a server that ignores it would stall.
-            fields = [field for field in fields if not _expects_100(*field)]
-        lines = [f"{request.method} {target} HTTP/1.1".encode(errors="surrogateescape")]
-        lines += [b": ".join(field) for field in fields]
-        if hop.host is None:
-            lines.append(b"Host: " + self.origin.authority.encode())
+            fields = tuple(field for field in fields if not _expects_100(*field))
+        start = f"{request.method} {target}"
+        lines = request_head(start, fields, hop, self.trusted, self.origin.authority)
         if upgrade:
             lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
         body = request.content if request.body_exists else None
@@ -157,7 +140,7 @@ class PassThrough:
         sent = b"\r\n".join([*lines, b"", b""])
         if body is not None and body.is_eof():
             whole = body.read_nowait()
-            sent += _as_chunks(whole) if chunked else whole
+            sent += as_chunks(whole) if chunked else whole
             body = None
         return OriginRequest(sent, body, chunked, request.method == "HEAD")
 
@@ -183,27 +166,8 @@ async def _relay(request: web.BaseRequest, upstream: OriginResponse) -> web.Stre
 
 
 def _response_to(request: web.BaseRequest, message: RawResponseMessage) -> RelayedResponse:
-    headers = message.headers
-    if "Transfer-Encoding" in headers and not _only_chunked(headers.getall("Transfer-Encoding")):
-        raise ActivityAway("malformed")
-    fields = end_to_end(message.raw_headers)
-    if "Date" not in headers:
-        fields.append((b"Date", rfc822_formatted_time().encode()))  # RFC 9110 section 6.6.1
-    framing = Framing.LENGTH
-    if message.code == 204:
-        fields = [field for field in fields if field[0].lower() != b"content-length"]
-    elif message.code != 304 and request.method != "HEAD" and "Content-Length" not in headers:
-        framing = Framing.CHUNKED if request.version >= aiohttp.HttpVersion11 else Framing.CLOSE
+    fields, framing = answer_fields(message, request.method, request.version)
     return RelayedResponse(message.code, message.reason or "", fields, framing)
-
-
-def _as_chunks(body: bytes) -> bytes:
-    """Return a whole body in chunked coding (RFC 9112 section 7.1)."""
-    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-
-
-def _only_chunked(codings: Iterable[str]) -> bool:
-    return ",".join(codings).lower() == "chunked"
 
 
 def _expects_100(name: bytes, value: bytes) -> bool:

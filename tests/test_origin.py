@@ -327,3 +327,44 @@ async def test_what_follows_a_switch_waits_to_be_taken_over() -> None:
         await until(lambda: connection.transport is None or not connection.transport.is_reading())
         assert 0 < len(connection.tail) < 1_000_000
         assert not connection.tail.strip(b"\0")
+
+
+async def test_what_cannot_wait_is_asked_on_a_connection_at_hand() -> None:
+    """No connection is made for it; where there is one, the answer is told by a call."""
+    told: list[OriginResponse | ActivityAway] = []
+    async with answering(OK) as server, Origin(server.url) as origin:
+        assert origin.ask_at_once(GET, told.append) is None
+        origin.release((await origin.ask(GET)).connection)
+        connection = origin.ask_at_once(GET, told.append)
+        assert connection in origin.in_use
+        await until(lambda: bool(told))
+        (answer,) = told
+        assert isinstance(answer, OriginResponse)
+        assert answer.connection is connection
+        assert await answer.content.read() == b"ok"
+        origin.release(answer.connection)
+        assert not origin.in_use
+        assert server.connections == 1
+
+
+async def test_whoever_gives_a_connection_up_is_told_nothing_more() -> None:
+    """The exchange ends with its connection, as the answer could be any request's."""
+    told: list[OriginResponse | ActivityAway] = []
+    async with answering(OK) as server, Origin(server.url) as origin:
+        origin.release((await origin.ask(GET)).connection)
+        connection = origin.ask_at_once(GET, told.append)
+        assert connection is not None
+        origin.release(connection)
+        assert await body(origin.ask(GET)) == b"ok"
+        assert server.connections == 2
+        assert not told
+
+
+async def test_an_answer_with_another_behind_it_is_the_last_on_its_connection() -> None:
+    """The first is whole and was asked for; the second is nobody's."""
+    async with answering(OK + OK, OK) as server, Origin(server.url) as origin:
+        answer = await origin.ask(GET)
+        assert await answer.content.read() == b"ok"
+        origin.release(answer.connection)
+        assert await body(origin.ask(GET)) == b"ok"
+        assert server.connections == 2
