@@ -9,11 +9,17 @@ AwayReason = Literal["refused", "dns", "timeout", "tls", "reset", "malformed"]
 
 
 class ActivityAway(Exception):
-    """The Activity server gave no answer, and nothing was sent to the client yet: a 502."""
+    """The Activity server gave no answer, and nothing was sent to the client yet: a 502.
 
-    def __init__(self, reason: AwayReason) -> None:
+    `sent` tells whether it may have seen the request; `detail` are OpenSSL's words where TLS failed. The
+    gateway's client, whose connections are of the same make, makes a failure of its own of it.
+    """
+
+    def __init__(self, reason: AwayReason, *, sent: bool = False, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.sent = sent
+        self.detail = detail
 
 
 class MalformedBody(Exception):

@@ -1,4 +1,4 @@
-"""A connection to the Activity server: one exchange at a time, and whether another may follow."""
+"""A connection to the Activity server or the gateway: one exchange at a time, and if one more may follow."""
 
 import asyncio
 from collections.abc import Callable
@@ -45,13 +45,14 @@ Answered = Callable[[OriginResponse | ActivityAway], None]
 
 
 class OriginConnection(BaseProtocol):
-    """One connection to the Activity server."""
+    """One connection to an origin. `decoding` is whether compressed answers are to be decoded."""
 
     __slots__ = (
         "_answered",
         "_asked",
         "_bodiless",
         "_content",
+        "_decoding",
         "_head_limit",
         "_upload",
         "idle_since",
@@ -59,9 +60,10 @@ class OriginConnection(BaseProtocol):
         "tail",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, head_limit: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, head_limit: int, *, decoding: bool = False) -> None:
         super().__init__(loop)
         self._head_limit = head_limit
+        self._decoding = decoding
         self._bodiless = False
         self._asked = False
         self._answered: Answered | None = None
@@ -198,7 +200,7 @@ class OriginConnection(BaseProtocol):
             payload_exception=ClientPayloadError,
             response_with_body=not self._bodiless,
             read_until_eof=True,
-            auto_decompress=False,
+            auto_decompress=self._decoding,
             max_line_size=self._head_limit,
             max_field_size=self._head_limit,
         )
@@ -217,7 +219,7 @@ class OriginConnection(BaseProtocol):
             self.abort()  # half a body is not to look like a whole
 
     def _break(self, reason: AwayReason) -> None:
-        self._tell(ActivityAway(reason))
+        self._tell(ActivityAway(reason, sent=True))
         if self._content is not None and not self._content.is_eof():
             self._content.set_exception(ClientPayloadError(reason))
 

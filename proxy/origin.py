@@ -1,4 +1,4 @@
-"""Connections to the Activity server: one exchange at a time on each, kept for a while between exchanges.
+"""Connections to the Activity server or the gateway: one exchange at a time on each, kept between exchanges.
 
 Made of asyncio's transports and aiohttp's response parser. aiohttp's own client session is made for any URL,
 with redirects, cookies, credentials and timers; for one fixed server that is most of what a relayed request
@@ -21,7 +21,7 @@ KEEP = 4.0
 
 
 class Origin:
-    """The Activity server at `url` (scheme, host and port), and the idle connections to it.
+    """The server at `url` (scheme, host and port), and the idle connections to it.
 
     Args:
         url: Where it is; nothing else of it counts.
@@ -30,6 +30,7 @@ class Origin:
         head_limit: Bytes that one line of a response's head may have.
         tls: What to make of the certificate; None for what the system trusts. Only for `https`.
         keep: Seconds that an idle connection is kept.
+        decoding: Whether answers are decoded from gzip or deflate, or come as they are.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Origin:
         head_limit: int = 65536,
         tls: ssl.SSLContext | None = None,
         keep: float = KEEP,
+        decoding: bool = False,
     ) -> None:
         self.authority = url.host_port_subcomponent or ""
         """Host and port, as the field `Host` has them."""
@@ -48,6 +50,7 @@ class Origin:
         self._head_limit = head_limit
         self._tls = (tls or ssl.create_default_context()) if url.scheme == "https" else None
         self._keep = keep
+        self._decoding = decoding
         self._loop = asyncio.get_running_loop()
         self._idle: list[OriginConnection] = []
         self._sweeping: asyncio.TimerHandle | None = None
@@ -73,9 +76,8 @@ class Origin:
 
         The answer's connection has to be released. Raises `ActivityAway`.
         """
-        kept = self._take()
-        connection = kept or await self._open()
-        self.in_use.add(connection)
+        kept = self.at_hand()
+        connection = kept or await self.open(self._connect_timeout)
         try:
             return await connection.ask(request)
         except BaseException as error:
@@ -90,10 +92,43 @@ class Origin:
 
         The connection has to be released, or forsaken when it is told that there is no answer.
         """
-        connection = self._take()
+        connection = self.at_hand()
         if connection is not None:
-            self.in_use.add(connection)
             connection.send(request, answered)
+        return connection
+
+    def at_hand(self) -> OriginConnection | None:
+        """Return the kept connection that was used last, if there is one. It has to be released."""
+        oldest = self._loop.time() - self._keep
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > oldest:
+                self.in_use.add(connection)
+                return connection
+            connection.abort()
+        return None
+
+    async def open(self, allowed: float) -> OriginConnection:
+        """Return a new connection, which has to be released; it may take `allowed` seconds at most.
+
+        Raises `ActivityAway`.
+        """
+        try:
+            async with asyncio.timeout(min(allowed, self._connect_timeout)):
+                found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                # Not asyncio's own race of addresses: given up at its end, it loses the winner's socket.
+                made = await start_connection(found, happy_eyeballs_delay=0.25)
+                _, connection = await self._loop.create_connection(
+                    lambda: OriginConnection(self._loop, self._head_limit, decoding=self._decoding),
+                    sock=made,
+                    ssl=self._tls,
+                    # A name may end with the root's dot, a certificate's does not.
+                    server_hostname=None if self._tls is None else self._host.rstrip("."),
+                )
+        except OSError as error:
+            detail = _words(error) if isinstance(error, ssl.SSLError) else ""
+            raise ActivityAway(_reason(error), detail=detail) from error
+        self.in_use.add(connection)
         return connection
 
     def forsake(self, connection: OriginConnection) -> None:
@@ -114,31 +149,6 @@ class Origin:
         for connection in self._idle:
             connection.abort()
         self._idle.clear()
-
-    def _take(self) -> OriginConnection | None:
-        oldest = self._loop.time() - self._keep
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.reusable and connection.idle_since > oldest:
-                return connection
-            connection.abort()
-        return None
-
-    async def _open(self) -> OriginConnection:
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                # Not asyncio's own race of addresses: given up at its end, it loses the winner's socket.
-                made = await start_connection(found, happy_eyeballs_delay=0.25)
-                _, connection = await self._loop.create_connection(
-                    lambda: OriginConnection(self._loop, self._head_limit),
-                    sock=made,
-                    ssl=self._tls,
-                    server_hostname=None if self._tls is None else self._host,
-                )
-        except OSError as error:
-            raise ActivityAway(_reason(error)) from error
-        return connection
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; the list is ordered by that."""
@@ -165,3 +175,11 @@ def _reason(error: OSError) -> AwayReason:
             return "tls"
         case _:
             return "refused"
+
+
+def _words(error: ssl.SSLError) -> str:
+    """Return what OpenSSL says is wrong, without the names that it wanted to find."""
+    reason = (error.reason or "").replace("_", " ").lower()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{reason}: {error.verify_message.partition(',')[0]}"
+    return reason

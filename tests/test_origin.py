@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import gzip
+import ssl
 from collections.abc import Awaitable
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientPayloadError, StreamReader
@@ -12,6 +15,8 @@ from yarl import URL
 from proxy.errors import ActivityAway
 from proxy.exchange import OriginConnection, OriginRequest, OriginResponse
 from proxy.origin import Origin
+from proxy.tls import TlsFiles, server_context
+from tests.certificates import Authority
 from tests.origins import (
     OK,
     PATIENCE,
@@ -368,3 +373,57 @@ async def test_an_answer_with_another_behind_it_is_the_last_on_its_connection() 
         origin.release(answer.connection)
         assert await body(origin.ask(GET)) == b"ok"
         assert server.connections == 2
+
+
+async def test_whether_the_server_may_have_seen_a_request_is_told() -> None:
+    """Not where no connection came about, nor on one that had ended before anything was written."""
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+
+    async with raw_origin(serve) as server, Origin(server.url) as origin:
+        ended = await origin.open(PATIENCE)
+        for sent in (True, False):
+            with pytest.raises(ActivityAway, match="reset") as caught:
+                await ended.ask(GET)
+            assert caught.value.sent is sent
+        origin.release(ended)
+    async with Origin(server.url) as origin:
+        with pytest.raises(ActivityAway, match="refused") as caught:
+            await origin.open(PATIENCE)
+        assert not caught.value.sent
+
+
+async def test_answers_are_decoded_where_that_is_wanted() -> None:
+    """Else they come as they are."""
+    packed = gzip.compress(b"ok")
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    async with answering(answer + packed) as server:
+        for decoding, wanted in ((True, b"ok"), (False, packed)):
+            async with Origin(server.url, decoding=decoding) as origin:
+                assert await body(origin.ask(GET)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "words"),
+    [
+        ("127.0.0.1", False, "certificate verify failed: unable to get local issuer certificate"),
+        ("other.example", True, "certificate verify failed: IP address mismatch"),
+    ],
+)
+async def test_what_is_wrong_with_a_certificate_is_told(
+    tmp_path: Path, name: str, known: bool, words: str
+) -> None:
+    """In OpenSSL's words, but for the names that were wanted."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue(name)
+    trusted = ssl.create_default_context(cafile=authority.file if known else None)
+
+    async def serve(_reader: Reader, _writer: Writer) -> None:
+        raise AssertionError("nobody is believed")
+
+    context = server_context(TlsFiles(None, certificate, key).read())
+    async with raw_origin(serve, context) as server, Origin(server.url, tls=trusted) as origin:
+        with pytest.raises(ActivityAway, match="tls") as caught:
+            await origin.open(PATIENCE)
+    assert (caught.value.detail, caught.value.sent) == (words, False)
