@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import orjson
 
-from proxy.call import Answer, Call, Failure, FailureKind, Problem, SourceFailed, Value, missing
+from proxy.call import Answer, Call, Failure, FailureKind, Problem, SourceFailed, missing
 from proxy.clock import Clock
 from proxy.events import ContractViolated, Observe
 from proxy.grant import TokenError
 from proxy.inputs import called_with
 from proxy.kaltura_api import NOT_FOUND, VOID_KS, Complained, KalturaApi, Unusable
-from proxy.kaltura_calls import InvalidValue, Question, known_as, question
+from proxy.kaltura_calls import InvalidValue, Question, named, question
 from proxy.kaltura_entry import LIST_FIELDS, VIDEO_FIELDS, Unsound, listed, video_of
 from proxy.kaltura_session import KalturaSessions
 from proxy.protocols import Token, Tokens
@@ -53,7 +53,8 @@ class Kaltura:
         if asked is None:
             raise ValueError(f"route {call.route.name} asks nothing of Kaltura")
         try:
-            wanted = question(asked, _called(call))
+            called = called_with(call.route.inputs, call.values)
+            wanted = question(asked, named(asked, called, call.subject))
             if asked == "session":
                 ks = await self.sessions.start(wanted, call.deadline)
                 return self._answer(call, self._checked(call, {"ks": ks}))
@@ -135,11 +136,3 @@ class Kaltura:
             case Missing():
                 return Answer(404, b"", "kaltura", problem=missing(call))
         raise ValueError("the call ended without a verdict")
-
-
-def _called(call: Call) -> Mapping[str, Value]:
-    """Return the values that Kaltura is asked with; a verified viewer goes by their name there."""
-    called = called_with(call.route.inputs, call.values)
-    if call.route.kaltura == "session" and call.subject.kind == "user":
-        return {**called, "userId": known_as(call.subject.discord_id)}
-    return called

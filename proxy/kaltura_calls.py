@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from proxy.call import Value
+from proxy.call import Subject, Value
 from proxy.route import KalturaCall
 
 USER, ADMIN = 0, 2
@@ -54,6 +54,13 @@ class Question:
 def known_as(discord_id: str) -> str:
     """Return the user that a Discord user is at Kaltura: the one that the gateway starts sessions for."""
     return f"discord_{discord_id}"
+
+
+def named(asked: KalturaCall, called: Mapping[str, Value], subject: Subject) -> Mapping[str, Value]:
+    """Return the values that Kaltura is asked with: a verified viewer goes by their name there."""
+    if asked == "session" and subject.kind == "user":
+        return {**called, "userId": known_as(subject.discord_id)}
+    return called
 
 
 def question(asked: KalturaCall, called: Mapping[str, Value]) -> Question:

@@ -60,6 +60,31 @@ def test_a_route_that_auto_chooses_is_explained_by_both_tables(tmp_path: Path) -
     assert lines.count("repeated only if the connection was never made") == 2
 
 
+def test_who_is_signed_in_is_explained_with_their_own_id(tmp_path: Path) -> None:
+    """A claimed user id is shown where it counts, and the viewer's own where that would be sent."""
+    claimed, known = '"userId":"80351110224678912"', '"userId":"DISCORD_ID"'
+    rest = ',"type":0,"privileges":"sview:1_abc"}'
+    login = '{"discordId":"DISCORD_ID","username":"USERNAME","roles":["r"]}'
+    lines = said(tmp_path, "POST", "/api/kaltura/session", SESSION_BODY, "identity: {roles: [r]}")
+    assert [line for line in lines if line.startswith(("body", "signed in"))] == [
+        f"body {{{claimed}{rest}",
+        f"signed in {{{known}{rest}",
+        'body {"discordId":"activity-proxy","username":"Activity Proxy","roles":[]}',
+        f"signed in {login}",
+    ]
+    production = said(tmp_path, "POST", "/api/kaltura/session", SESSION_BODY, "environment: production")
+    assert f'body {{"userId":"anonymous"{rest}' in production
+    only = "identity: {required: true, roles: [r]}"
+    required = said(tmp_path, "POST", "/api/kaltura/session", SESSION_BODY, only)
+    values = "values videoId='1_abc', userId='DISCORD_ID'"
+    assert [line for line in required if line.startswith(("values", "body", "signed in"))] == [
+        values,
+        f"body {{{known}{rest}",
+        values,
+        f"body {login}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("method", "target", "body", "expected"),
     [
@@ -177,6 +202,10 @@ def test_direct_kaltura_is_explained_with_its_form(tmp_path: Path) -> None:
     assert (
         "form format=1, partnerId=42, secret=****, type=0, expiry=14400, privileges=sview:1_abc, "
         "userId=80351110224678912"
+    ) in session
+    assert (
+        "signed in format=1, partnerId=42, secret=****, type=0, expiry=14400, privileges=sview:1_abc, "
+        "userId=discord_DISCORD_ID"
     ) in session
     assert "the-admin-secret" not in "\n".join([*lines, *session])
     off = said(tmp_path, "GET", "/api/kaltura/videos", text=DIRECT + "\nmode: live")
