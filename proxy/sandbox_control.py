@@ -81,7 +81,7 @@ class _Switches:
         try:
             named = dict(await _object(request, "faults"))
             offline = _yes_or_no(named.pop("offline", False), "offline")
-            faults = read_faults(named)
+            faults = read_faults(named, beside=["offline"])
         except FaultError as error:
             return answer({"error": str(error)}, 400)
         self._upstream.faults = faults

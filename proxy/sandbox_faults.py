@@ -6,7 +6,7 @@ for the rest the first one that says something has the word.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from random import Random
 from typing import Literal, TypeVar, get_args
@@ -90,13 +90,15 @@ class Faults:
         return asdict(self)
 
 
-def read_faults(value: object) -> Faults:
+def read_faults(value: object, beside: Sequence[str] = ()) -> Faults:
     """Return the faults that a JSON object describes; what it does not name is as it should be.
+
+    `beside` are keys that the caller has taken out, and that exist as well.
 
     Raises:
         FaultError: a key or a value is none of ours.
     """
-    found = _object(value, "faults", [field.name for field in fields(Faults)])
+    found = _object(value, "faults", [*beside, *(field.name for field in fields(Faults))])
     classes = {name: _fault(found[name], name) for name in found if name != "seed"}
     return Faults(**classes, seed=_whole(found.get("seed", 0), "seed"))
 

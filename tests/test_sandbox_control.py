@@ -39,7 +39,7 @@ async def test_the_gateway_is_taken_offline_and_back() -> None:
     ("path", "body", "said"),
     [
         ("faults", [], "faults: wants an object"),
-        ("faults", {"slow": 1}, "faults: unknown key 'slow'"),
+        ("faults", {"slow": 1}, "faults: unknown key 'slow', known are offline, all, auth, routes, seed"),
         ("faults", {"offline": 1}, "offline: wants true or false"),
         ("faults", {"routes": {"rate": "x"}}, "routes.rate: wants a number"),
         ("manner", [], "manner: wants an object"),
