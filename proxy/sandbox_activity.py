@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 
 from proxy.clock import Clock
 from proxy.sandbox_express import BODY_LIMIT, BodyError, answer, iso, number, open_to_all, read_object, text
-from proxy.sandbox_port import Port
+from proxy.sandbox_port import Port, StandIn
 
 _PARTNER = "your_kaltura_partner_id"
 _DAY = 86_400
@@ -33,7 +33,7 @@ _PAGE_POLICY = (
 )
 
 
-class Activity:
+class Activity(StandIn):
     """The stand-in: its port and its routes.
 
     `control` are more routes that it carries. `exchange` gives Discord's access token for a code.
@@ -52,32 +52,16 @@ class Activity:
         self._clock = clock
         self._exchange = exchange
         self._control = control
-        self._port = port
+        self.port = port
         self._event_interval = event_interval
 
     @property
     def url(self) -> str:
         """The address of the stand-in, without a slash at its end."""
-        return self._port.url
+        return self.port.url
 
-    async def online(self) -> None:
-        """Take connections, on the same port as before.
-
-        Raises:
-            OSError: the port is someone else's.
-        """
-        if not self._port.is_open:
-            await self._port.open(self._application())
-
-    async def offline(self) -> None:
-        """Close the listening socket and cut every connection: whoever comes is refused."""
-        await self._port.shut()
-
-    async def close(self) -> None:
-        """Stop for good."""
-        await self._port.close()
-
-    def _application(self) -> web.Application:
+    def application(self) -> web.Application:
+        """Return what answers."""
         application = web.Application(
             client_max_size=BODY_LIMIT, middlewares=[_whole, open_to_all, _preflight]
         )

@@ -12,7 +12,7 @@ from proxy.clock import Clock
 from proxy.sandbox_damage import inflict
 from proxy.sandbox_express import answer
 from proxy.sandbox_faults import Faults
-from proxy.sandbox_port import Port
+from proxy.sandbox_port import Port, StandIn
 
 _KNOWN = {
     "alice": ("80351110224678912", "Alice"),
@@ -41,7 +41,7 @@ def user_of(code: str) -> DiscordUser:
 
 
 @dataclass(slots=True)
-class Discord:
+class Discord(StandIn):
     """The stand-in: its port, whom it gave access tokens, its faults, and what it was asked."""
 
     clock: Clock
@@ -56,11 +56,6 @@ class Discord:
     def url(self) -> str:
         """The base below which the routes are; it ends in `/api`."""
         return f"{self.port.url}/api"
-
-    @property
-    def is_online(self) -> bool:
-        """Whether connections are taken."""
-        return self.port.is_open
 
     @property
     def faults(self) -> Faults:
@@ -84,20 +79,11 @@ class Discord:
         """Make every access token void."""
         self.users.clear()
 
-    async def online(self) -> None:
-        """Take connections, on the same port as before. Raises OSError when the port is someone else's."""
-        if not self.port.is_open:
-            application = web.Application(middlewares=[self._damaged])
-            application.add_routes([web.get("/api/users/@me", self._me)])
-            await self.port.open(application)
-
-    async def offline(self) -> None:
-        """Close the listening socket and cut every connection: whoever comes is refused."""
-        await self.port.shut()
-
-    async def close(self) -> None:
-        """Stop for good."""
-        await self.port.close()
+    def application(self) -> web.Application:
+        """Return what answers."""
+        application = web.Application(middlewares=[self._damaged])
+        application.add_routes([web.get("/api/users/@me", self._me)])
+        return application
 
     @web.middleware
     async def _damaged(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -15,7 +15,7 @@ from proxy.sandbox_damage import inflict
 from proxy.sandbox_express import BODY_LIMIT, BodyError, answer, iso, number, open_to_all, read_object
 from proxy.sandbox_faults import Faults, RequestClass
 from proxy.sandbox_library import shell
-from proxy.sandbox_port import Port
+from proxy.sandbox_port import Port, StandIn
 from proxy.sandbox_releases import DETAILS, HEALTH, PAGE_SIZE, SESSION, GatewayManner, release
 from proxy.sandbox_tokens import Tokens, User
 
@@ -24,7 +24,7 @@ _NO_TOKEN = "Authentication required"  # nosec B105 # noqa: S105  (words, not a 
 _BAD_TOKEN = "Invalid or expired token"  # nosec B105 # noqa: S105  (as above)
 
 
-class Gateway:
+class Gateway(StandIn):
     """The stand-in: its port, its tokens, its faults, and what it was asked.
 
     `calls` counts the requests that came in, by `METHOD /route/{template}` (`other` where no route
@@ -38,19 +38,14 @@ class Gateway:
         self.tokens = Tokens(clock, token_life)
         self._clock = clock
         self._random = random
-        self._port = port
+        self.port = port
         self.manner = manner
         self.faults = Faults()
 
     @property
     def url(self) -> str:
         """The base below which the routes are."""
-        return f"{self._port.url}/api"
-
-    @property
-    def is_online(self) -> bool:
-        """Whether connections are taken."""
-        return self._port.is_open
+        return f"{self.port.url}/api"
 
     @property
     def manner(self) -> GatewayManner:
@@ -72,28 +67,12 @@ class Gateway:
         self._faults = faults
         self._dice = Random(faults.seed)  # nosec B311 # noqa: S311  (dice that a test can repeat)
 
-    async def online(self) -> None:
-        """Take connections, on the same port as before.
-
-        Raises:
-            OSError: the port is someone else's.
-        """
-        if not self._port.is_open:
-            await self._port.open(self._application())
-
-    async def offline(self) -> None:
-        """Close the listening socket and cut every connection: whoever comes is refused."""
-        await self._port.shut()
-
-    async def close(self) -> None:
-        """Stop for good."""
-        await self._port.close()
-
     def revoke(self) -> None:
         """Make every token issued so far void."""
         self.tokens.revoke()
 
-    def _application(self) -> web.Application:
+    def application(self) -> web.Application:
+        """Return what answers."""
         application = web.Application(
             client_max_size=BODY_LIMIT,
             middlewares=[self._counted, self._damaged, self._whole, open_to_all, self._guarded],

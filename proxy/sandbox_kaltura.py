@@ -18,7 +18,7 @@ from proxy.sandbox_damage import inflict
 from proxy.sandbox_express import answer, number
 from proxy.sandbox_faults import Faults
 from proxy.sandbox_library import LECTURES, Library, Video
-from proxy.sandbox_port import Port
+from proxy.sandbox_port import Port, StandIn
 
 ADMIN_SECRET = "sandbox-admin-secret"  # nosec B105 # noqa: S105  (it opens nothing but this stand-in)
 USER, ADMIN = 0, 2
@@ -57,7 +57,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class Kaltura:
+class Kaltura(StandIn):
     """The stand-in: its port, its sessions, its faults, and what it was asked.
 
     `calls` counts the requests that came in, by `service.action`. `sessions` are those that are good, by KS.
@@ -83,11 +83,6 @@ class Kaltura:
         return self._library.partner_id
 
     @property
-    def is_online(self) -> bool:
-        """Whether connections are taken."""
-        return self.port.is_open
-
-    @property
     def faults(self) -> Faults:
         """The faults in place (`auth` is the session service); setting them starts their dice anew."""
         return self._faults
@@ -97,21 +92,6 @@ class Kaltura:
         self._faults = faults
         self._dice = Random(faults.seed)  # nosec B311 # noqa: S311  (as above)
 
-    async def online(self) -> None:
-        """Take connections, on the same port as before. Raises OSError when the port is someone else's."""
-        if not self.port.is_open:
-            application = web.Application(middlewares=[self._damaged])
-            application.add_routes([web.post("/api_v3/service/{service}/action/{action}", self._asked)])
-            await self.port.open(application)
-
-    async def offline(self) -> None:
-        """Close the listening socket and cut every connection: whoever comes is refused."""
-        await self.port.shut()
-
-    async def close(self) -> None:
-        """Stop for good."""
-        await self.port.close()
-
     def revoke(self) -> None:
         """Make every session issued so far void."""
         self.sessions.clear()
@@ -119,6 +99,12 @@ class Kaltura:
     @property
     def _library(self) -> Library:
         return Library(self.random)
+
+    def application(self) -> web.Application:
+        """Return what answers."""
+        application = web.Application(middlewares=[self._damaged])
+        application.add_routes([web.post("/api_v3/service/{service}/action/{action}", self._asked)])
+        return application
 
     @web.middleware
     async def _damaged(self, request: web.Request, handler: Handler) -> web.StreamResponse:

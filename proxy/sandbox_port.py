@@ -1,7 +1,8 @@
-"""A port that a stand-in opens, closes and opens again under the same number."""
+"""A port that a stand-in opens, closes and opens again under the same number, and who does so."""
 
 import contextlib
 import socket
+from abc import ABC, abstractmethod
 
 from aiohttp import web
 
@@ -80,3 +81,31 @@ class Port:
             undo.pop_all()
         self._number = bound.getsockname()[1]
         return bound
+
+
+class StandIn(ABC):
+    """A stand-in at its port: online it answers there, offline whoever comes is refused."""
+
+    port: Port
+
+    @abstractmethod
+    def application(self) -> web.Application:
+        """Return what answers, made anew: one that has run does not run again."""
+
+    @property
+    def is_online(self) -> bool:
+        """Whether connections are taken."""
+        return self.port.is_open
+
+    async def online(self) -> None:
+        """Take connections, on the same port as before. Raises OSError when the port is someone else's."""
+        if not self.is_online:
+            await self.port.open(self.application())
+
+    async def offline(self) -> None:
+        """Close the listening socket and cut every connection: whoever comes is refused."""
+        await self.port.shut()
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.port.close()
