@@ -253,9 +253,8 @@ class Breaker:
 
     def _count(self, *, failed: bool, seconds: float) -> None:
         slow = seconds >= self._settings.slow_call
-        self._window.add(failed=failed, slow=slow)
+        totals = self._window.add(failed=failed, slow=slow)
         if self._state == "closed":
-            totals = self._window.totals()
             if totals.calls >= self._settings.minimum_calls and self._is_bad(totals):
                 self._trip()
         elif failed:

@@ -11,7 +11,7 @@ each good answer lets one more in, as in TCP (RFC 5681 section 3.1).
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -64,16 +64,17 @@ class Bulkhead:
 
     async def __call__(self, call: Call) -> Answer:
         """Return the source's answer. Raises `SourceFailed` when there is no place for the call."""
-        await self._take(call)
+        if self._waiting or self._taken >= self.limit():
+            await self._place(call)
+        else:
+            self._taken += 1
         try:
             return await self.source(call)
         finally:
             self._give_back()
 
-    async def _take(self, call: Call) -> None:
-        if not self._waiting and self._taken < self.limit():
-            self._taken += 1
-            return
+    async def _place(self, call: Call) -> None:
+        """Wait for a place, which whoever gives one back hands over."""
         left = min(self.patience, call.deadline - self.clock.monotonic())
         if left <= 0 or len(self._waiting) >= self.queue:
             raise self._overloaded()
@@ -146,6 +147,6 @@ class SlowStart:
 
         return cls({group: gate(group) for group in groups})
 
-    async def __call__(self, call: Call) -> Answer:
+    def __call__(self, call: Call) -> Awaitable[Answer]:
         """Return the source's answer. Raises `SourceFailed` when there is no place for the call."""
-        return await self.groups[call.route.group](call)
+        return self.groups[call.route.group](call)

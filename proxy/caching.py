@@ -10,7 +10,6 @@ a short time, errors never. A 404 stands beside the last good answer, in one ent
 of anything, and what is asked for most must not be what is lost first.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from urllib.parse import quote
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, Value, missing
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe
-from proxy.flights import Flights
+from proxy.flights import Flight, Flights
 from proxy.route import Route
 from proxy.store import Entry, Store
 
@@ -79,7 +78,7 @@ class Caching:
         route = call.route
         if route.max_age is None or call.subject.kind == "user":
             return await self.answer(call)
-        key = self.keys.key(call)
+        key, landings = self.keys.key(call), self.flights.landings
         entry = await self._kept_under(key)
         fresh = None if entry is None else self._fresh(call, entry)
         if fresh is not None:
@@ -92,17 +91,13 @@ class Caching:
         flight = self.flights.under_way(key)
         if flight is not None:
             return await self._join(flight, call)
-        answer = await asyncio.shield(self.flights.launch(key, self._fill(key, call, entry)))
-        if answer.source == "cache":
-            return self._looked(call, "hit", answer)
-        fwd = "fwd=stale" if entry is not None else "fwd=miss"
-        stored = "; stored" if answer.etag is not None else ""
-        return self._looked(call, "miss", _forwarded(answer, fwd + stored))
+        answer = await self.flights.launch(key, self._fill(key, call, entry, landings)).landing()
+        return self._looked(call, "hit" if answer.source == "cache" else "miss", answer)
 
-    async def _join(self, flight: "asyncio.Task[Answer]", call: Call) -> Answer:
+    async def _join(self, flight: Flight, call: Call) -> Answer:
         """Wait for another's call, as far as what it brings is for everyone."""
         try:
-            answer = await asyncio.shield(flight)
+            answer = await flight.landing()
         except SourceFailed:
             # A renewal in the background failed; its key pauses now, so this does not come back here.
             return await self(call)
@@ -137,17 +132,20 @@ class Caching:
         key_fails = self.flights.pausing(self.keys.key(call))
         return key_fails and past < (call.route.stale_if_error or 0.0) and "stale" in call.route.fallback
 
-    async def _fill(self, key: str, call: Call, before: Entry | None) -> Answer:
-        """Go down the ladder, and keep what the gateway said."""
-        # Another call for the key may have landed while the store was asked.
-        before = await self._kept_under(key) or before
-        fresh = None if before is None else self._fresh(call, before)
-        if fresh is not None:
-            return fresh
+    async def _fill(self, key: str, call: Call, before: Entry | None, landings: int) -> Answer:
+        """Go down the ladder, and keep what the gateway said.
+
+        `landings` is how many calls had landed before the store was asked.
+        """
+        if landings != self.flights.landings:  # another call for the key may be among them
+            before = await self._kept_under(key) or before
+            fresh = None if before is None else self._fresh(call, before)
+            if fresh is not None:
+                return fresh
         answer = await self.answer(call)
         if answer.source != "gateway":
             self.flights.failed(key)
-            return answer
+            return _forwarded(answer, "fwd=miss" if before is None else "fwd=stale")
         return await self._keep(key, call, answer, before)
 
     async def _renew(self, key: str, call: Call, before: Entry) -> Answer:
@@ -161,16 +159,16 @@ class Caching:
 
     async def _keep(self, key: str, call: Call, answer: Answer, before: Entry | None) -> Answer:
         self.flights.succeeded(key)
-        route = call.route
+        route, fwd = call.route, "fwd=miss" if before is None else "fwd=stale"
         if answer.status not in {200, 404} or route.max_age is None or not self.flights.holds(key):
-            return answer
+            return answer.forwarded(fwd)
         now, life = self.clock.time(), route.max_age * (1.0 - JITTER * self.random())
         if answer.status == 200:
             # A copy: what orjson wrote holds on to eight times its length.
             entry = Entry(200, bytes(memoryview(answer.body)), _etag(answer.body), now, life)
             stale = max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
             await self.store.set(key, entry, life + stale)
-            return replace(answer, etag=entry.etag)
+            return answer.forwarded(f"{fwd}; stored", entry.etag)
         life = min(life, MISSING_AGE)
         left = 0.0
         if before is not None and before.status == 200:
@@ -179,7 +177,7 @@ class Caching:
             await self.store.set(key, replace(before, missing_until=now + life), max(left, life))
         else:
             await self.store.set(key, Entry(404, b"", _etag(b""), now, life), life)
-        return answer
+        return answer.forwarded(fwd)
 
     def _age(self, entry: Entry) -> float:
         return max(0.0, self.clock.time() - entry.stored_at)
@@ -216,7 +214,7 @@ def _kept(entry: Entry, source: Literal["cache", "stale"], left: float) -> Answe
 
 def _forwarded(answer: Answer, status: str) -> Answer:
     """Say that the answer was got anew; a kept one that stood in says so itself."""
-    return answer if answer.source in {"cache", "stale"} else replace(answer, cache=status)
+    return answer if answer.source in {"cache", "stale"} else answer.forwarded(status, answer.etag)
 
 
 def _etag(body: bytes) -> str:

@@ -125,6 +125,21 @@ class Answer:
     etag: str | None = None
     cache: str = "fwd=bypass"
 
+    def forwarded(self, cache: str, etag: str | None = None) -> "Answer":
+        """Return it with what `Cache-Status` says of it, and its entity tag where it is kept."""
+        # Most answers come through here: `dataclasses.replace` takes three times as long.
+        return Answer(
+            self.status,
+            self.body,
+            self.source,
+            self.content_type,
+            self.headers,
+            self.failures,
+            self.problem,
+            etag,
+            cache,
+        )
+
 
 def missing(call: Call) -> Problem:
     """Return what is said of a thing that does not exist."""

@@ -3,6 +3,7 @@
 One place before cache and ladder, so that no source can be told another's id.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,8 +42,11 @@ class Identity:
     required: bool
     believed: bool
 
-    async def __call__(self, call: Call) -> Answer:
+    def __call__(self, call: Call) -> Awaitable[Answer]:
         """Return the answer for the verified viewer, or the refusal of an unknown one."""
+        return self._told(call) if CLAIM in call.values or self.required else self.answer(call)
+
+    async def _told(self, call: Call) -> Answer:
         if refuses(call.route, call.subject, required=self.required):
             return LOGIN_REQUIRED
         if CLAIM not in call.values:

@@ -1,6 +1,6 @@
 """What an open breaker keeps back is kept back at once: before a queue, and before a request is made up."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.call import Answer, Call, Source
@@ -18,7 +18,7 @@ class KeptBack:
     source: Source
     permit: Callable[[Call], Permit]
 
-    async def __call__(self, call: Call) -> Answer:
+    def __call__(self, call: Call) -> Awaitable[Answer]:
         """Return the source's answer. Raises `SourceFailed`, at once when the breaker is open."""
         self.permit(call).cancel()
-        return await self.source(call)
+        return self.source(call)

@@ -6,7 +6,7 @@ that is away or kept back, 504 for one that took too long.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from proxy.call import Answer, Call, Failure, FailureKind, Problem, Source, SourceFailed, SourceName
@@ -77,15 +77,18 @@ class Ladder:
     policy: Policy
     observe: Observe
     reserve: float = 0.0
+    _orders: dict[int, tuple[Route, tuple[SourceName, ...]]] = field(default_factory=dict, repr=False)
 
     async def __call__(self, call: Call) -> Answer:
         """Return the first answer, or the honest error of the first failure."""
         failures: list[Failure] = []
-        order = self.policy.order(call.route)
+        order = self._order(call.route)
         for place, name in enumerate(order):
-            kept = self.reserve if name == "gateway" and "kaltura" in order[place:] else 0.0
+            asked = call
+            if name == "gateway" and self.reserve and "kaltura" in order[place:]:
+                asked = replace(call, deadline=call.deadline - self.reserve)
             try:
-                answer = await self.sources[name](replace(call, deadline=call.deadline - kept))
+                answer = await self.sources[name](asked)
             except SourceFailed as error:
                 if error.failure.kind is FailureKind.NOTHING_KEPT:
                     continue  # no failure: it was never promised
@@ -98,6 +101,14 @@ class Ladder:
                 Failure("gateway", FailureKind.OFF, f"no source may answer in mode {self.policy.mode}")
             )
         return honest_error(tuple(failures))
+
+    def _order(self, route: Route) -> tuple[SourceName, ...]:
+        """Return the order of the policy, which is the same for a route each time."""
+        known = self._orders.get(id(route))
+        if known is None:
+            # The route too: its id is nobody else's meanwhile.
+            known = self._orders[id(route)] = route, self.policy.order(route)
+        return known[1]
 
 
 def honest_error(failures: tuple[Failure, ...]) -> Answer:

@@ -73,16 +73,17 @@ class Signing:
     observe: Observe
     make_secret: Callable[[], str] = field(repr=False)
 
-    async def __call__(self, call: Call) -> Answer:
+    def __call__(self, call: Call) -> Awaitable[Answer]:
         """Return the answer, and keep or forget who is signed in."""
         match call.route.sign:
             case "in":
-                return await self._sign_in(call, await self.answer(call))
+                return self._sign_in(call)
             case "out":
-                return await self._sign_out(call)
-        return await self.answer(call)
+                return self._sign_out(call)
+        return self.answer(call)
 
-    async def _sign_in(self, call: Call, answer: Answer) -> Answer:
+    async def _sign_in(self, call: Call) -> Answer:
+        answer = await self.answer(call)
         found = _object(answer.body) if answer.source == "activity" and answer.status == 200 else {}
         access_token = found.get("access_token")
         if not access_token or not isinstance(access_token, str):

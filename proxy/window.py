@@ -28,37 +28,50 @@ class Window:
     `now` reads a clock, in seconds, that never runs backwards.
     """
 
-    __slots__ = ("_buckets", "_now", "_width")
+    __slots__ = ("_buckets", "_now", "_sum", "_width")
 
     def __init__(self, seconds: float, now: Callable[[], float]) -> None:
-        self._buckets: deque[tuple[int, Totals]] = deque(maxlen=BUCKETS)
+        self._buckets: deque[tuple[int, Totals]] = deque()
+        self._sum = Totals()
         self._width = seconds / BUCKETS
         self._now = now
 
-    def add(self, *, failed: bool, slow: bool) -> None:
-        """Count one result, as of now."""
+    def add(self, *, failed: bool, slow: bool) -> Totals:
+        """Count one result, as of now, and return what counts with it."""
         index = self._index()
-        if not self._buckets or self._buckets[-1][0] != index:
-            self._buckets.append((index, Totals()))
-        bucket = self._buckets[-1][1]
+        buckets, totals = self._buckets, self._sum
+        if not buckets or buckets[-1][0] != index:
+            buckets.append((index, Totals()))
+            self._forget(index)
+        bucket = buckets[-1][1]
         bucket.calls += 1
-        bucket.failures += failed
-        bucket.slow += slow
+        totals.calls += 1
+        if failed:
+            bucket.failures += 1
+            totals.failures += 1
+        if slow:
+            bucket.slow += 1
+            totals.slow += 1
+        return totals
 
     def totals(self) -> Totals:
-        """Add up what still counts."""
-        oldest = self._index() - BUCKETS
-        totals = Totals()
-        for index, bucket in self._buckets:
-            if index > oldest:
-                totals.calls += bucket.calls
-                totals.failures += bucket.failures
-                totals.slow += bucket.slow
-        return totals
+        """Return what still counts; the object goes on counting."""
+        self._forget(self._index())
+        return self._sum
 
     def clear(self) -> None:
         """Forget everything."""
         self._buckets.clear()
+        self._sum = Totals()
+
+    def _forget(self, index: int) -> None:
+        """Take away what is over."""
+        buckets = self._buckets
+        while buckets and buckets[0][0] <= index - BUCKETS:
+            over = buckets.popleft()[1]
+            self._sum.calls -= over.calls
+            self._sum.failures -= over.failures
+            self._sum.slow -= over.slow
 
     def _index(self) -> int:
         return int(self._now() / self._width)

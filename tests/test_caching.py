@@ -225,6 +225,39 @@ async def test_a_call_that_everyone_left_is_still_kept(bench: Bench) -> None:
     assert (await bench.ask(video())).source == "cache"
 
 
+async def test_what_came_while_the_store_was_asked_is_not_asked_for_again(bench: Bench) -> None:
+    """A look-up that took longer than another viewer's whole call finds what that one brought."""
+    gate, asked = asyncio.Event(), 0
+
+    class Slow(MemoryStore):
+        async def get(self, key: str) -> Entry | None:
+            nonlocal asked
+            asked += 1
+            found = await super().get(key)
+            if asked == 1:
+                await gate.wait()
+            return found
+
+    bench.cache = replace(bench.cache, store=Slow(1024 * 1024, bench.clock))
+    late = asyncio.create_task(bench.ask(video()))
+    await settle()
+    await bench.ask(video())
+    gate.set()
+    assert ((await late).source, bench.gateway.calls, bench.results) == ("cache", 1, ["miss", "hit"])
+
+
+async def test_a_viewer_who_leaves_as_the_answer_comes_fails_nobody(bench: Bench) -> None:
+    """Nobody is told twice, and nobody waits on, when an answer comes for one who has just left."""
+    bench.gateway.gate.clear()
+    first, second = (asyncio.create_task(bench.ask(video())) for _ in range(2))
+    await settle()
+    bench.gateway.gate.set()
+    first.cancel()
+    assert (await second).cache == "fwd=miss; collapsed"
+    assert first.cancelled()
+    assert bench.events == [CacheLooked("thing", "coalesced")]
+
+
 async def test_errors_and_stand_ins_are_never_kept(bench: Bench) -> None:
     """A canned answer is not given again when the gateway is back."""
     bench.gateway.fails = True

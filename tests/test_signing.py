@@ -277,7 +277,7 @@ async def test_a_client_that_leaves_is_not_signed_in() -> None:
     """Nothing is kept for who does not hear of it."""
     desk = Desk()
     desk.waiting = asyncio.Event().wait()
-    asking = asyncio.create_task(desk.stage(TOKEN))
+    asking = asyncio.ensure_future(desk.stage(TOKEN))
     await settle()
     asking.cancel()
     await asyncio.wait({asking})

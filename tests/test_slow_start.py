@@ -69,7 +69,7 @@ class World:
 
     async def ask(self, times: int, group: str = "catalog") -> list["asyncio.Task[Answer]"]:
         """Make so many calls at once, and let each come as far as it can."""
-        tasks = [asyncio.create_task(self.start(CALLS[group])) for _ in range(times)]
+        tasks = [asyncio.ensure_future(self.start(CALLS[group])) for _ in range(times)]
         await settle()
         return tasks
 
@@ -182,7 +182,7 @@ async def test_no_order_of_events_loses_a_place_or_a_call(seed: int) -> None:
         match dice.choice(["begin", "begin", "end", "leave", "forget"]):
             case "begin":
                 tasks += [
-                    asyncio.create_task(world.start(CALLS["catalog"])) for _ in range(dice.randint(1, 5))
+                    asyncio.ensure_future(world.start(CALLS["catalog"])) for _ in range(dice.randint(1, 5))
                 ]
             case "end":
                 world.gateway.turns.release()
@@ -242,6 +242,6 @@ async def burst(bench: BreakerBench, source: Source, times: int) -> list["asynci
     first = FIRST_CALLS * bench.settings.minimum_calls
     start = SlowStart.of(source, CALLS, first, lambda _: bench.breaker.good, 100, bench.clock)
     call = replace(CALLS["catalog"], deadline=bench.clock.monotonic() + 60.0)
-    tasks = [asyncio.create_task(start(call)) for _ in range(times)]
+    tasks = [asyncio.ensure_future(start(call)) for _ in range(times)]
     await settle()
     return tasks
