@@ -19,9 +19,10 @@ from proxy.call import Failure
 from proxy.events import RequestEnded
 from proxy.masking import masked_target, printable
 
-# Characters of a message, and of a field that is no target.
+# Characters of a message, of a field that is no target, and of a method.
 _MESSAGE: Final = 8192
-_FIELD: Final = 256
+FIELD: Final = 256
+METHOD: Final = 32
 # Links of a chain of exceptions; a chain can be a ring.
 _CHAIN: Final = 8
 # Their texts quote addresses and the bytes of headers.
@@ -86,7 +87,7 @@ def failure_fields(failure: Failure) -> dict[str, object]:
         fields["upstream_status"] = failure.status
     if failure.retry_after is not None:
         fields["retry_after"] = failure.retry_after
-    return {**fields, "detail": printable(failure.detail, _FIELD)}
+    return {**fields, "detail": printable(failure.detail, FIELD)}
 
 
 def milliseconds(seconds: float) -> float:
@@ -98,7 +99,7 @@ def iso(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC; as a number where no calendar reaches."""
     whole = floor(seconds) if isfinite(seconds) else seconds
     try:
-        return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03}Z"
+        return f"{_to_the_second(whole)}.{min(int((seconds - whole) * 1000), 999):03}Z"
     except (OverflowError, ValueError, OSError):
         return str(seconds)
 
@@ -113,7 +114,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     if isinstance(given, RequestEnded):
         fields = _access_fields(given)
     else:
-        fields = {k: printable(v, _FIELD) if isinstance(v, str) else v for k, v in given.items()}
+        fields = {k: printable(v, FIELD) if isinstance(v, str) else v for k, v in given.items()}
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return fields
@@ -130,14 +131,14 @@ def _access_fields(event: RequestEnded) -> dict[str, object]:
     fields: dict[str, object] = {
         "listener": event.listener,
         "route": event.route,
-        "method": printable(event.method, 32),
+        "method": printable(event.method, METHOD),
         "target": masked_target(event.target),
         "status": event.status,
         "source": event.source,
         "duration_ms": milliseconds(event.seconds),
         "bytes": event.bytes_sent,
-        "client": printable(event.client, _FIELD),
-        "request_id": printable(event.request_id, _FIELD),
+        "client": printable(event.client, FIELD),
+        "request_id": printable(event.request_id, FIELD),
     }
     if event.failures:
         fields["failures"] = [failure_fields(failure) for failure in event.failures]

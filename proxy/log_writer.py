@@ -13,9 +13,13 @@ from logging.handlers import QueueHandler
 from queue import SimpleQueue
 from typing import Final, TextIO
 
+from proxy.access_line import ACCESS, AccessLine
+from proxy.events import RequestEnded
+
 LOGGER: Final = "activity_proxy.logs"
 
-_Item = logging.LogRecord | threading.Event | None
+_Ended = tuple[float, RequestEnded]
+_Item = logging.LogRecord | _Ended | threading.Event | None
 
 
 def notice(message: str, **fields: object) -> logging.LogRecord:
@@ -31,9 +35,9 @@ def notice(message: str, **fields: object) -> logging.LogRecord:
     )
 
 
-def _unformattable(record: logging.LogRecord) -> logging.LogRecord:
+def _unformattable(origin: str) -> logging.LogRecord:
     # Not the record's text or arguments: one of them is what cannot be shown.
-    return notice("a log line could not be formatted", origin=record.name)
+    return notice("a log line could not be formatted", origin=origin)
 
 
 def _writer(stream: TextIO) -> Callable[[str], None]:
@@ -70,7 +74,7 @@ class _Lines(logging.StreamHandler[io.StringIO]):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
         """Tell it in the log, not by a traceback."""
-        self.emit(_unformattable(record))
+        self.emit(_unformattable(record.name))
 
     def take(self) -> str:
         """Return the lines since the last time."""
@@ -86,6 +90,9 @@ class LogWriter(QueueHandler):
     `capacity` is the number of records that may wait. The thread lets lines gather for `linger`
     seconds, so that it wakes a few times a second rather than at each line. `flush` and `close` wait
     at most `patience` seconds for a stream that does not take what is written.
+
+    With `access`, which makes a line of an end and its time, requests that ended may be handed over as they
+    are: there are so many of them that records of them would be most of what logging costs.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class LogWriter(QueueHandler):
         stream: TextIO,
         formatter: logging.Formatter,
         *,
+        access: AccessLine | None = None,
         capacity: int = 4096,
         linger: float = 0.05,
         patience: float = 1.0,
@@ -101,6 +109,7 @@ class LogWriter(QueueHandler):
         super().__init__(self._queue)
         self._write = _writer(stream)
         self._lines = _Lines(formatter)
+        self._access = access
         self._capacity = capacity
         self._linger = linger
         self._patience = patience
@@ -108,6 +117,7 @@ class LogWriter(QueueHandler):
         self._closed = False
         # Each number has one thread that changes it, so that neither waits for the other.
         self._refused = 0
+        self._refused_ends = 0
         self._unwritten = 0
         self._told = 0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -116,7 +126,19 @@ class LogWriter(QueueHandler):
     @property
     def dropped(self) -> int:
         """Records that were not written, because too many waited or the stream failed."""
-        return self._refused + self._unwritten
+        return self._refused + self._refused_ends + self._unwritten
+
+    @property
+    def takes_ends(self) -> bool:
+        """Whether requests that ended can be handed over without a record."""
+        return self._access is not None
+
+    def ended(self, event: RequestEnded, at: float) -> None:
+        """Hand over a request that ended at that time (seconds since the epoch). For one thread only."""
+        if self._closed or self._queue.qsize() >= self._capacity:
+            self._refused_ends += 1
+        else:
+            self._queue.put((at, event))
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Fix what could change before the thread comes to it: the arguments of a message."""
@@ -134,7 +156,7 @@ class LogWriter(QueueHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
         """Tell it in the log, not by a traceback."""
-        self.enqueue(_unformattable(record))
+        self.enqueue(_unformattable(record.name))
 
     def flush(self) -> None:
         """Wait until what was logged so far is written."""
@@ -164,23 +186,34 @@ class LogWriter(QueueHandler):
             self._hurry.wait(self._linger)
             self._hurry.clear()
             batch += [self._queue.get() for _ in range(self._queue.qsize())]
-            self._write_lines([item for item in batch if isinstance(item, logging.LogRecord)])
+            self._write_lines(batch)
             for item in batch:
                 if isinstance(item, threading.Event):
                     item.set()
             if None in batch:
                 return
 
-    def _write_lines(self, records: list[logging.LogRecord]) -> None:
-        for record in records:
-            self._lines.handle(record)
+    def _write_lines(self, items: list[_Item]) -> None:
+        access, lines = self._access, list[str]()
+        for item in items:
+            if isinstance(item, tuple) and access is not None:
+                try:
+                    lines.append(f"{access(*item)}\n")
+                except (AttributeError, LookupError, TypeError, ValueError):
+                    lines.append(self._line(_unformattable(ACCESS)))
+            elif isinstance(item, logging.LogRecord):
+                lines.append(self._line(item))
+        written = len(lines)
         dropped = self.dropped
         if dropped > self._told:
-            self._lines.handle(notice("log lines dropped", dropped=dropped - self._told))
-        text = self._lines.take()
+            lines.append(self._line(notice("log lines dropped", dropped=dropped - self._told)))
         try:
-            self._write(text)
+            self._write("".join(lines))
         except (OSError, ValueError):  # ValueError: the stream was closed
-            self._unwritten += len(records)
+            self._unwritten += written
         else:
             self._told = dropped
+
+    def _line(self, record: logging.LogRecord) -> str:
+        self._lines.handle(record)
+        return self._lines.take()

@@ -1,6 +1,7 @@
 """The observer that writes: events in, log lines out.
 
-A line costs the event loop the making of a record; masks and text are made by the writer's thread.
+Masks and text are made by the writer's thread. A request's line costs the event loop no more than handing
+its end to that thread, where nobody else listens to the access log.
 """
 
 import logging
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self, TextIO
 
+from proxy.access_line import ACCESS, AccessLine, AccessRecord, JsonAccessLines, by_record, level_of
 from proxy.call import FailureKind
 from proxy.clock import Clock
 from proxy.events import (
@@ -47,7 +49,6 @@ from proxy.log_format import (
 )
 from proxy.log_writer import LogWriter
 
-ACCESS: Final = "activity_proxy.access"
 EVENTS: Final = "activity_proxy"
 
 Fields = Mapping[str, object]
@@ -90,10 +91,7 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Log an event. Never raises, never waits."""
         if isinstance(event, RequestEnded):
-            routine = event.listener == "admin" and event.status < 400
-            level = logging.DEBUG if routine else logging.INFO
-            if self.access.isEnabledFor(level):
-                self.access.handle(_AccessRecord(self.access.name, level, event, self.clock.time()))
+            self.ended(event)
             return
         if type(event) in _UNTOLD:
             return
@@ -109,6 +107,17 @@ class EventLog:
                 fields = {**fields, "suppressed": suppressed}
         _log(self.events, line.level, line.message, fields, line.error)
 
+    def ended(self, event: RequestEnded) -> None:
+        """Write the access line of a request."""
+        access = self.access
+        if not access.isEnabledFor(level_of(event)):
+            return
+        writer = _only_writer(access)
+        if writer is None:
+            access.handle(AccessRecord(access.name, event, self.clock.time()))
+        else:
+            writer.ended(event, self.clock.time())
+
     def _suppressed(self, limit: tuple[str, ...]) -> int | None:
         """Return how many lines were kept back since the last; None keeps this one back too."""
         now = self.clock.monotonic()
@@ -120,19 +129,16 @@ class EventLog:
         return count
 
 
-_PLAIN: Final = vars(logging.LogRecord("", logging.INFO, "", 0, "request", (), None))
-
-
-class _AccessRecord(logging.LogRecord):
-    """An access line's record; `LogRecord`'s own making costs more than all the rest of the logging."""
-
-    def __init__(self, name: str, level: int, ended: RequestEnded, created: float) -> None:
-        self.__dict__.update(_PLAIN)
-        self.name = name
-        self.levelno = level
-        self.levelname = logging.getLevelName(level)
-        self.created = created
-        self.fields = ended
+def _only_writer(logger: logging.Logger) -> LogWriter | None:
+    """Return the writer if it alone hears of what is logged there; others want records."""
+    if logger.filters or logger.name != ACCESS:
+        return None
+    while not logger.handlers and logger.propagate and logger.parent is not None:
+        logger = logger.parent
+    if len(logger.handlers) != 1 or (logger.propagate and logger.parent is not None):
+        return None
+    (handler,) = logger.handlers
+    return handler if isinstance(handler, LogWriter) and handler.takes_ends else None
 
 
 def _log(
@@ -276,11 +282,14 @@ def configure(
     """
     terminal = stream.isatty()
     formatter: logging.Formatter
+    access: AccessLine
     if not terminal if json is None else json:
         formatter = JsonFormatter()
+        access = JsonAccessLines(by_record(formatter))
     else:
         formatter = TextFormatter(COLOURS if (terminal if colour is None else colour) else {})
-    handler = LogWriter(stream, formatter)
+        access = by_record(formatter)
+    handler = LogWriter(stream, formatter, access=access)
     handler.addFilter(_tame)
     root = logging.getLogger()
     before = root.level

@@ -174,6 +174,7 @@ def test_a_number_that_no_calendar_reaches_is_a_number() -> None:
     assert iso(1e300) == "1e+300"
     assert iso(float("nan")) == "nan"
     assert iso(0) == "1970-01-01T00:00:00.000Z"
+    assert iso(-1e-250) == "1969-12-31T23:59:59.999Z"
 
 
 def test_a_traceback_is_told_with_its_causes() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.events import RequestEnded
 from proxy.log_writer import LogWriter
 
 MESSAGE = logging.Formatter("%(message)s")
@@ -44,6 +45,16 @@ class Unprintable:
 
     def __str__(self) -> str:
         raise RuntimeError("no")
+
+
+def brief(at: float, ended: RequestEnded) -> str:
+    """An access line, of a request that says what it took."""
+    return f"{at} {1 / ended.seconds}"
+
+
+def end(seconds: float = 0.5) -> RequestEnded:
+    """A request that ended."""
+    return RequestEnded("public", "video", "GET", 200, "cache", seconds, "r-1", "/", "203.0.113.9", 1)
 
 
 def say(writer: LogWriter, text: str, *args: object) -> None:
@@ -232,3 +243,45 @@ def test_a_pipe_that_nobody_reads_does_not_hold_up_the_exit() -> None:
     finally:
         process.kill()
         os.close(reading)
+
+
+def test_ends_are_lines_in_their_place(stream: io.StringIO) -> None:
+    """A request that is handed over without a record is written where it came."""
+    writer = LogWriter(stream, MESSAGE, access=brief)
+    assert writer.takes_ends
+    say(writer, "one")
+    writer.ended(end(), 7.0)
+    say(writer, "three")
+    writer.ended(end(0.25), 8.0)
+    writer.close()
+    assert stream.getvalue().splitlines() == ["one", "7.0 2.0", "three", "8.0 4.0"]
+
+
+def test_a_full_queue_drops_ends_as_well() -> None:
+    """They are counted with the records; after the end they are dropped too."""
+    stream = SlowStream()
+    writer = LogWriter(stream, Notices(), access=brief, capacity=2, linger=0)
+    say(writer, "first")
+    assert stream.reached.wait(10)
+    for _ in range(3):
+        writer.ended(end(), 7.0)
+    say(writer, "record")
+    assert writer.dropped == 2
+    stream.opened.set()
+    writer.close()
+    writer.ended(end(), 7.0)
+    assert writer.dropped == 3
+    told = "log lines dropped {'dropped': 2}"
+    assert stream.getvalue().splitlines() == ["first ", "7.0 2.0", "7.0 2.0", told]
+
+
+def test_an_end_that_cannot_be_shown_becomes_a_line(stream: io.StringIO) -> None:
+    """One that is not as it should be does not end the log."""
+    writer = LogWriter(stream, Notices(), access=brief)
+    nonsense: list[object] = ["no number", None]
+    for seconds in nonsense:
+        writer.ended(end(seconds), 7.0)  # type: ignore[arg-type]  # a defect's
+    writer.ended(end(), 7.0)
+    writer.close()
+    told = "a log line could not be formatted {'origin': 'activity_proxy.access'}"
+    assert stream.getvalue().splitlines() == [told, told, "7.0 2.0"]

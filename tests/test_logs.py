@@ -4,9 +4,11 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from proxy.access_line import ACCESS
 from proxy.call import Failure, FailureKind
 from proxy.events import (
     AttemptEnded,
@@ -316,6 +318,93 @@ def test_lines_of_all_loggers_come_in_order(log: Log) -> None:
     """Lines of different loggers come in the order of what they tell."""
     lines = log.told(SourceFailedEvent("video", TIMEOUT, "r-1"), ended(), TokenAcquired("service", 0))
     assert [line["message"] for line in lines] == ["source failed", "request", "token acquired"]
+
+
+@contextmanager
+def alone(*others: logging.Handler) -> Iterator[Log]:
+    """A log whose writer has no other handlers beside it, not even the tests' own, but these."""
+    root, access = logging.getLogger(), logging.getLogger(ACCESS)
+    before, root.handlers = root.handlers, []
+    made = Log(logging.INFO)
+    access.handlers += others
+    try:
+        yield made
+    finally:
+        access.handlers.clear()
+        access.filters.clear()
+        access.propagate = True
+        made.logging.close()
+        root.handlers = before
+
+
+class Kept(logging.Handler):
+    """Keeps records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+
+def test_a_line_without_a_record_is_the_same(log: Log) -> None:
+    """Where nobody else listens no record is made, and the lines and their order are as with one."""
+    events = (
+        SourceFailedEvent("video", TIMEOUT, "r-1"),
+        ended(),
+        TokenAcquired("service", 0),
+        ended(status=404),
+    )
+    with_records = log.told(*events)
+    with alone() as quick, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proxy.logs.AccessRecord", None)
+        assert quick.told(*events) == with_records
+        assert quick.logging.writer.dropped == 0
+
+
+def test_text_without_a_record_is_the_same() -> None:
+    """What a person reads does not depend on who else listens either."""
+    out = io.StringIO()
+    with alone() as log:
+        logging.getLogger().handlers.clear()
+        with configure(out, json=False):
+            log.observe(ended())
+    assert (
+        " info     GET /api/kaltura/video/1_abc?token=*** 200 gateway 40.0ms listener=public"
+        in out.getvalue()
+    )
+
+
+def test_other_handlers_get_records() -> None:
+    """Whoever listens to the access log, or filters it, has records as of any logger."""
+    kept = Kept()
+    with alone(kept) as log:
+        assert len(log.told(ended())) == 1
+    assert [(record.name, record.getMessage()) for record in kept.records] == [(ACCESS, "request")]
+    with alone() as log:
+        logging.getLogger().addHandler(kept)
+        assert len(log.told(ended())) == 1
+        logging.getLogger().removeHandler(kept)
+    assert len(kept.records) == 2
+    with alone() as log:
+        logging.getLogger(ACCESS).addFilter(lambda record: record.fields.status != 404)  # type: ignore[attr-defined]  # ours
+        assert len(log.told(ended(), ended(status=404))) == 1
+    with alone(kept) as log:
+        logging.getLogger(ACCESS).propagate = False
+        assert log.told(ended()) == []
+    assert len(kept.records) == 3
+
+
+def test_the_access_loggers_level_holds_without_records() -> None:
+    """An operator's library can quieten it."""
+    with alone() as log:
+        log.observe.access.setLevel(logging.WARNING)
+        try:
+            assert log.told(ended()) == []
+        finally:
+            log.observe.access.setLevel(logging.NOTSET)
 
 
 def test_clients_over_a_limit_make_a_line_a_while(log: Log) -> None:

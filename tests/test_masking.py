@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.masking import MASK, masked_target, printable
+from proxy.masking import MASK, is_clear, masked_target, printable
 
 SECRET_NAMES = [
     "token", "ks", "code", "access_token", "api_token", "secret", "session", "authorization",
@@ -126,3 +126,13 @@ def test_masking_twice_changes_nothing_more(target: str) -> None:
     """A masked target has nothing left to mask."""
     once = masked_target(target)
     assert masked_target(once) == once
+
+
+@given(targets | st.text(alphabet="/kKsS\u212a\u017fx=", max_size=12))
+def test_what_is_clear_is_shown_as_it_is(target: str) -> None:
+    """The quick look spares nothing but the masking of what has nothing to mask."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proxy.masking.is_clear", lambda _text: False)
+        masked = masked_target(target)
+    assert masked_target(target) == masked
+    assert not is_clear(target) or masked == printable(target, 1024)
