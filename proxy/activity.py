@@ -7,12 +7,13 @@ any other route it only stands in, and then a good answer is wanted.
 import re
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
 from yarl import URL
 
 from proxy.call import JSON, Answer, Call, Failure, FailureKind, SourceFailed
+from proxy.frozen import frozen
 from proxy.headers import Network, as_text, end_to_end, forwarded_headers
 
 MAX_ANSWER = 8 * 1024 * 1024
@@ -56,7 +57,7 @@ def activity_session(
     return session
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Activity:
     """Answers with what the Activity server at `origin` says.
 

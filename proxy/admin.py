@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 from proxy.clock import Clock
 from proxy.errors import error_body
 from proxy.events import Crashed, Observe, Operated, RequestEnded, RequestStarted
+from proxy.frozen import frozen
 
 CLIENT_LEFT: Final = 499
 OPEN_PAGES: Final = frozenset({"/livez", "/readyz", "/metrics"})
@@ -54,7 +55,7 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback or (mapped is not None and mapped.is_loopback)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Reply:
     """A page as it is sent; `headers` are its own."""
 
@@ -64,7 +65,7 @@ class _Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Refusal:
     """A request that gets an error. `error` and `message` are for people, `code` for programs."""
 
@@ -117,7 +118,7 @@ Action = Callable[[], Awaitable[Mapping[str, object]]]
 """Does something for the operator and tells what is so now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Admin:
     """Handles every request to the admin listener.
 

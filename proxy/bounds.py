@@ -5,12 +5,14 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from proxy.frozen import frozen
+
 _ACKNOWLEDGED = struct.Struct("=120xQ")
 """`tcpi_bytes_acked` in Linux's `struct tcp_info` (RFC 4898, tcpEStatsAppHCThruOctetsAcked)."""
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bounds:
     """Sizes in bytes, times in seconds.
 

@@ -17,6 +17,7 @@ from typing import Self
 
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, SourceName
 from proxy.clock import Clock
+from proxy.frozen import frozen
 
 PATIENCE = 0.1
 """Seconds that a call waits for a place at most."""
@@ -105,7 +106,7 @@ class Bulkhead:
         return SourceFailed(Failure(self.name, FailureKind.OVERLOADED, self.detail, retry_after=1.0))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlowStart:
     """Lets few calls at once through while nothing of late shows that a gateway would bear more.
 

@@ -12,7 +12,7 @@ of anything, and what is asked for most must not be what is lost first.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed,
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe
 from proxy.flights import Flight, Flights
+from proxy.frozen import frozen
 from proxy.route import Route
 from proxy.store import Entry, Store
 
@@ -29,7 +30,7 @@ JITTER = 0.1
 """Share by which lives are cut at random, so that what came together does not end together."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keys:
     """Names entries. `scope` is what else decides an answer: the gateway's address and the partner."""
 
@@ -57,7 +58,7 @@ class Keys:
         return digest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caching:
     """Answers from the store where it may, else by `answer`, the ladder.
 
@@ -189,7 +190,7 @@ class Caching:
         return answer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stale:
     """The source `stale`: the last good answer, while it may stand in for a gateway that fails."""
 

@@ -5,10 +5,11 @@ of the tests compose.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Literal
 
+from proxy.frozen import frozen
 from proxy.headers import Field, Hop
 from proxy.route import Route
 
@@ -34,7 +35,7 @@ class FailureKind(StrEnum):
     OFF = "off"  # the source is not to be used in this mode or environment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """One source's failure.
 
@@ -57,7 +58,7 @@ class SourceFailed(Exception):
         self.failure = failure
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """On whose behalf a call is made: what the gateway's login wants to know of them."""
 
@@ -67,7 +68,7 @@ class Subject:
     roles: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientRequest:
     """The client's own request, for a source that passes it on as it came.
 
@@ -82,7 +83,7 @@ class ClientRequest:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """A validated call of one route.
 
@@ -97,7 +98,7 @@ class Call:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """What an error says to the client; who asked is added when it is sent, so that many can share one."""
 
@@ -106,7 +107,7 @@ class Problem:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What goes back to the client: status, body as it is sent, and who gave it.
 

@@ -1,16 +1,16 @@
 """The source `canned`: an answer from a file, with the request's values filled in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import orjson
 
 from proxy.call import Answer, Call
+from proxy.frozen import frozen
 from proxy.inputs import called_with
 from proxy.template import JsonTemplate
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Canned:
     """Answers from compiled templates, by the name of the route.
 

@@ -1,15 +1,16 @@
 """Text that is compiled when a model reads it: the model holds the compiled object."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from proxy.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Compiled:
     """Annotates a field that `compile_` turns from plain data into an object.
 

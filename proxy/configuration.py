@@ -1,12 +1,13 @@
 """The whole configuration: read once at start, every mistake told at once, nothing left to fail later."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.util import find_spec
 from pathlib import Path
 
 from proxy.cautions import cautions, nobody_signs_in
 from proxy.diagnosis import dotted, read_model
+from proxy.frozen import frozen
 from proxy.lookup import Files, carried_directory, read
 from proxy.mocks import load_mocks
 from proxy.nodes import Mark, Problem, Scalar, Table, overlay, written_at
@@ -32,7 +33,7 @@ class ConfigurationError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Configuration:
     """A sound configuration.
 

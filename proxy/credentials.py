@@ -6,8 +6,10 @@ time tells how near a guess was.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from proxy.frozen import frozen
 
 COOKIE: Final = "__Host-activity-proxy"
 """`__Host-`: browsers take it with `Secure`, `Path=/` and no `Domain` only (RFC 6265bis section 4.1.3.2)."""
@@ -17,7 +19,7 @@ _MANNERS: Final = "Path=/; HttpOnly; Secure; SameSite=None; Partitioned"
 _OURS: Final = COOKIE.encode() + b"="
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Presented:
     """What a request shows; None is nothing, and empty what is of no use, as of two that differ."""
 

@@ -16,6 +16,7 @@ from yarl import URL
 from proxy.call import Answer, Call, FailureKind, Source, SourceFailed, Value
 from proxy.clock import Clock
 from proxy.events import AttemptEnded, DialectChosen, Event, Observe
+from proxy.frozen import frozen
 from proxy.grant import TokenError
 from proxy.outage import is_back, is_trouble
 from proxy.paths import CallTemplate
@@ -32,7 +33,7 @@ _NO_SUCH_ROUTE = frozenset({404, 405})  # without a JSON error
 _OF_THE_CALL = frozenset({400, 404, 405, 409, 413, 422})  # nothing but the call itself answers so
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What a question showed: the table to take the route from, and why in a few words."""
 
@@ -56,7 +57,7 @@ class Dialects(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FixedDialect:
     """One route table, named by the operator."""
 
@@ -176,7 +177,7 @@ class AutoDialect:
         return findings.keys() >= ASKED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Questions:
     """Asks the gateway, as the service, the two questions.
 
@@ -269,7 +270,7 @@ def _sample(route: Route) -> dict[str, Value]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adapting:
     """A source that asks `gateway` again by another table when a call turns out not to exist there."""
 

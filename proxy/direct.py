@@ -5,7 +5,6 @@ breaker open? -> bulkhead -> KS for reading, kept and renewed -> breaker -> wire
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
 
@@ -14,6 +13,7 @@ from proxy.breaker import Breaker
 from proxy.bulkhead import Bulkhead
 from proxy.call import Source
 from proxy.events import Event, KalturaSessionFailed, TokenRequested
+from proxy.frozen import frozen
 from proxy.kaltura import FIELDS, Kaltura
 from proxy.kaltura_api import KalturaApi
 from proxy.kaltura_session import KalturaSessions
@@ -24,7 +24,7 @@ from proxy.tokens import TokenKeeper
 from proxy.workshop import Workshop
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Direct:
     """The source `kaltura`, and what an operator looks at of it.
 

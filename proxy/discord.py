@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import orjson
@@ -11,6 +11,7 @@ from yarl import URL
 
 from proxy.api_error import ApiErrorCode, NotSignedIn
 from proxy.call import Subject
+from proxy.frozen import frozen
 from proxy.grant import header_safe
 
 MAX_ANSWER: Final = 64 * 1024
@@ -20,7 +21,7 @@ LONGEST_NAME: Final = 128
 _SNOWFLAKE: Final = re.compile(r"[0-9]{1,20}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Discord:
     """Asks Discord's API below `url`. `timeout` is for a whole exchange, in seconds."""
 

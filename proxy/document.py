@@ -15,6 +15,7 @@ from typing import Final
 
 import yaml
 
+from proxy.frozen import frozen
 from proxy.nodes import Items, Lost, Mark, Node, Plain, Problem, Scalar, Table
 from proxy.substitution import Unsubstitutable
 from proxy.units import shown
@@ -34,7 +35,7 @@ _UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\ud
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """What a file says, and what is wrong with it as a file. `root` is empty where it cannot be read."""
 

@@ -5,11 +5,11 @@ access line's `target`, which only the log reads.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from proxy.api_error import ApiErrorCode
 from proxy.call import Failure
+from proxy.frozen import frozen
 
 BreakerState = Literal["closed", "open", "half_open", "forced_open"]
 SubjectKind = Literal["service", "user"]
@@ -28,7 +28,7 @@ LimitName = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestStarted:
     """A request came in at a listener."""
 
@@ -56,7 +56,7 @@ class RequestEnded(NamedTuple):  # which is made in a third of the time that a f
     failures: tuple[Failure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limited:
     """A client was turned away, or cut off, because it went over a limit.
 
@@ -66,7 +66,7 @@ class Limited:
     limit: LimitName
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceFailedEvent:
     """A source of the ladder did not answer, and the next one was asked."""
 
@@ -75,7 +75,7 @@ class SourceFailedEvent:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttemptEnded:
     """One exchange with the gateway ended.
 
@@ -87,7 +87,7 @@ class AttemptEnded:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryScheduled:
     """An attempt failed and another will be made after `delay` seconds."""
 
@@ -96,7 +96,7 @@ class RetryScheduled:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetrySuppressed:
     """An attempt failed and no other is made, though attempts are left.
 
@@ -108,7 +108,7 @@ class RetrySuppressed:
     reason: Literal["deadline", "unsafe", "budget", "breaker_open"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContractViolated:
     """An upstream answered what the route cannot use. `field` is a declared field, or `body`."""
 
@@ -117,7 +117,7 @@ class ContractViolated:
     source: Literal["gateway", "kaltura"] = "gateway"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BreakerChanged:
     """A circuit breaker went from one state to another."""
 
@@ -126,14 +126,14 @@ class BreakerChanged:
     to_state: BreakerState
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BreakerRejected:
     """A circuit breaker kept a call back."""
 
     breaker: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CacheLooked:
     """The cache was asked for a route's answer."""
 
@@ -141,7 +141,7 @@ class CacheLooked:
     result: Literal["hit", "stale", "miss", "coalesced"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreTroubled:
     """A storage failed; requests went on without it."""
 
@@ -149,21 +149,21 @@ class StoreTroubled:
     kept: Literal["answers", "sessions"] = "answers"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignInFailed:
     """A viewer got Discord's tokens and no gateway token; `code` is what they are told."""
 
     code: ApiErrorCode
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SnapshotIgnored:
     """The snapshot of the last run was not read, or one could not be written, and why."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenRequested:
     """The token endpoint was asked. `outcome` is `login`, `refresh`, or a `FailureKind` for a failure."""
 
@@ -171,7 +171,7 @@ class TokenRequested:
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenAcquired:
     """There is a new token, which ends at `expires_at` (epoch seconds; None: it does not say)."""
 
@@ -179,7 +179,7 @@ class TokenAcquired:
     expires_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FixedTokenRefused:
     """The token of the configuration is of no use, and one is got by logging in instead."""
 
@@ -187,14 +187,14 @@ class FixedTokenRefused:
     reason: Literal["refused", "expired"] = "refused"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KalturaSessionFailed:
     """Kaltura gave no session for reading. `outcome` is a `FailureKind`."""
 
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DialectChosen:
     """`auto` settled which route table a route is taken from, and why."""
 
@@ -203,7 +203,7 @@ class DialectChosen:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificateChanged:
     """The files of a TLS section have changed.
 
@@ -216,7 +216,7 @@ class CertificateChanged:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LifeCycle:
     """The sidecar begins to stop, with so many requests and WebSockets open, or has stopped."""
 
@@ -238,7 +238,7 @@ class Operated(NamedTuple):
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Crashed:
     """The sidecar itself failed at a request: a defect, whose traceback belongs in the log."""
 

@@ -1,7 +1,7 @@
 """Says what would become of a request, without sending anything: route, call, headers, ladder."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import orjson
 
@@ -10,6 +10,7 @@ from proxy.caching import Keys
 from proxy.call import Subject, Value
 from proxy.clock import SystemClock
 from proxy.configuration import Configuration
+from proxy.frozen import frozen
 from proxy.gateway import subject_values
 from proxy.identity import CLAIM, claimed, refuses
 from proxy.inputs import InvalidInput, called_with, query_values, read_inputs
@@ -25,7 +26,7 @@ VIEWER = Subject("user", "DISCORD_ID", "USERNAME")
 """Stands for whoever is signed in."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Asked:
     """What is asked for one caller: the values that count, the gateway's and Kaltura's call and body."""
 

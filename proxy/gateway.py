@@ -24,6 +24,7 @@ from proxy.attempts import AttemptFailed, Attempts, RetrySettings
 from proxy.call import Answer, Call, Failure, FailureKind, Problem, SourceFailed, Subject, missing
 from proxy.clock import Clock
 from proxy.events import AttemptEnded, ContractViolated, Observe, RetrySuppressed
+from proxy.frozen import frozen
 from proxy.grant import TokenError
 from proxy.inputs import called_with
 from proxy.protocols import Breaker, Budget, Permit, Tokens
@@ -38,7 +39,7 @@ FAIR_SHARE = 0.5
 _OUTCOMES: Mapping[type[Verdict], str] = {Usable: "ok", Missing: "missing", Refused: "refused"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gateway:
     """Answers a call from the API Gateway.
 

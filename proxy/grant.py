@@ -1,9 +1,10 @@
 """What a token endpoint gives, and how it fails to."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.call import FailureKind
+from proxy.frozen import frozen
 
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 
@@ -26,7 +27,7 @@ class TokenRefused(TokenError):
     """The token endpoint works and says no, or the gateway refuses the tokens that it gives."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grant:
     """A token as the endpoint gave it; `expires_at` is its ISO 8601 text, if there was one."""
 
@@ -34,7 +35,7 @@ class Grant:
     expires_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Granted:
     """A user's token; `expires_at` is in seconds since the epoch, None where it does not say."""
 

@@ -4,12 +4,13 @@ One place before cache and ladder, so that no source can be told another's id.
 """
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import orjson
 
 from proxy.call import Answer, Call, ClientRequest, Problem, Source, Subject, Value
+from proxy.frozen import frozen
 from proxy.route import Route
 
 CLAIM: Final = "userId"
@@ -30,7 +31,7 @@ LOGIN_REQUIRED: Final = Answer(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """Sees to it that a call is for whom it says: in its values, and in the body that may be passed on.
 

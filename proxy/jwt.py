@@ -6,15 +6,16 @@ See RFC 7519 (JWT) and RFC 7515 section 7.1 (compact serialisation).
 
 import base64
 import binascii
-from dataclasses import dataclass
 
 import orjson
+
+from proxy.frozen import frozen
 
 # The end of the year 9999; what lies beyond is not seconds (some issuers write milliseconds).
 LATEST = 253_402_300_799
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claims:
     """The times of a JWT in seconds since the epoch; None where it has none that can be read."""
 

@@ -6,13 +6,13 @@ which is kept for some minutes; a viewer's session is started anew each time, fo
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import orjson
 
 from proxy.call import Answer, Call, Failure, FailureKind, Problem, SourceFailed, missing
 from proxy.clock import Clock
 from proxy.events import ContractViolated, Observe
+from proxy.frozen import frozen
 from proxy.grant import TokenError
 from proxy.inputs import called_with
 from proxy.kaltura_api import NOT_FOUND, VOID_KS, Complained, KalturaApi, Unusable
@@ -32,7 +32,7 @@ FIELDS: Mapping[KalturaCall, tuple[str, ...]] = {
 """The closed set of fields that a contract violation can name, beside the route's own and `body`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kaltura:
     """Answers from Kaltura.
 

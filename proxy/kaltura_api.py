@@ -5,7 +5,7 @@ goes anywhere; of its codes those that are known do.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import orjson
@@ -14,6 +14,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSess
 from proxy.attempts import AttemptFailed
 from proxy.call import Failure, FailureKind, SourceFailed
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.kaltura_calls import Question
 from proxy.protocols import Breaker, Permit
 from proxy.verdict import retry_after_seconds
@@ -67,7 +68,7 @@ class Unusable(SourceFailed):
         self.field = field
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KalturaApi:
     """Asks Kaltura at `base`, the endpoint's URL without a trailing slash.
 

@@ -6,10 +6,11 @@ a value, in the privileges and the user of a session, it is held to letters that
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlencode
 
 from proxy.call import Subject, Value
+from proxy.frozen import frozen
 from proxy.route import KalturaCall
 
 USER, ADMIN = 0, 2
@@ -29,7 +30,7 @@ class InvalidValue(ValueError):
     """A value that no session can be started with; the text is for the client (status 400)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """One call of Kaltura. The form may hold a secret or a KS, so it is in no `repr`."""
 

@@ -4,8 +4,8 @@ Read strictly: a field of a wrong type is a mistake of Kaltura's, named as the c
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from proxy.frozen import frozen
 from proxy.jwt import LATEST
 from proxy.template import iso_time
 
@@ -33,7 +33,7 @@ class Unsound(ValueError):
         self.field = field
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """A page of videos and how many there are in all; `unsound` are why entries were left out."""
 

@@ -3,12 +3,11 @@
 The secret is sent in a form and nowhere else.
 """
 
-from dataclasses import dataclass
-
 from pydantic import SecretStr
 
 from proxy.call import SourceFailed
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.grant import Grant, TokenEndpointFailed, TokenRefused, header_safe
 from proxy.kaltura_api import Complained, KalturaApi, Unusable
 from proxy.kaltura_calls import READING_LIFE, Question, reading
@@ -18,7 +17,7 @@ LONGEST = 4096
 """Characters of a KS."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KalturaSessions:
     """Starts sessions of one account."""
 

@@ -2,19 +2,19 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from proxy.caching import Caching, Keys, Stale
 from proxy.call import Call, Source
 from proxy.events import BreakerChanged, StoreTroubled, TokenAcquired
 from proxy.flights import Flights
+from proxy.frozen import frozen
 from proxy.settings import Settings
 from proxy.store import Store
 from proxy.stores import open_store
 from proxy.workshop import Workshop
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keeping:
     """The source `stale`, and `before`, which puts the cache before a ladder; `key` is a call's in `store`.
 

@@ -1,13 +1,13 @@
 """What an open breaker keeps back is kept back at once: before a queue, and before a request is made up."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from proxy.call import Answer, Call, Source
+from proxy.frozen import frozen
 from proxy.protocols import Permit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptBack:
     """Looks whether the breaker before a call lets one through, and only then asks `source`.
 

@@ -6,11 +6,12 @@ that is away or kept back, 504 for one that took too long.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from proxy.call import Answer, Call, Failure, FailureKind, Problem, Source, SourceFailed, SourceName
 from proxy.events import Observe, SourceFailedEvent
+from proxy.frozen import frozen
 from proxy.route import Route
 
 _ERRORS: Mapping[FailureKind, tuple[int, str]] = {
@@ -34,7 +35,7 @@ RESERVED_SHARE = 0.25
 """The share of a call's time that the gateway leaves for Kaltura behind it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """Which sources a route's ladder has, by mode and environment.
 
@@ -65,7 +66,7 @@ class Policy:
         return ("kaltura", "gateway", *after) if first else ("gateway", *after)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ladder:
     """Asks a route's sources in turn, as `policy` orders them.
 

@@ -17,6 +17,7 @@ from proxy.call import Answer, Call, ClientRequest, Failure, FailureKind, Proble
 from proxy.clock import Clock
 from proxy.errors import ActivityAway, MalformedBody, error_body
 from proxy.events import Crashed, Limited, LimitName, Observe, RequestEnded, RequestStarted, SourceFailedEvent
+from proxy.frozen import frozen
 from proxy.headers import VIA, Field, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex
@@ -62,7 +63,7 @@ class _Account:
     failures: tuple[Failure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listener:
     """Handles every public request.
 

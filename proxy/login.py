@@ -6,7 +6,6 @@ received.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
@@ -14,6 +13,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientSSLError, 
 
 from proxy.call import FailureKind, SourceFailed, Subject
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.grant import Grant, TokenEndpointFailed, TokenError, TokenRefused, header_safe
 from proxy.protocols import Breaker, Permit
 from proxy.verdict import retry_after_seconds
@@ -34,7 +34,7 @@ class TokenEndpointBusy(TokenEndpointFailed):
     """The token endpoint works, and asks to be left alone for a while."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GatewayLogin:
     """Gets tokens for one subject.
 
@@ -116,7 +116,7 @@ class Login(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Guarded:
     """A login that passes a circuit breaker, which the logins of all subjects share.
 

@@ -6,7 +6,7 @@ its end to that thread, where nobody else listens to the access log.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Final, Self, TextIO
 
@@ -39,6 +39,7 @@ from proxy.events import (
     TokenAcquired,
     TokenRequested,
 )
+from proxy.frozen import frozen
 from proxy.log_format import (
     COLOURS,
     JsonFormatter,
@@ -62,7 +63,7 @@ _USELESS: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Line:
     """What is to be said of an event. Of those with the same `limit`, one a while is written."""
 
@@ -73,7 +74,7 @@ class _Line:
     error: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EventLog:
     """Writes a line for each event that a person wants to read.
 
@@ -239,7 +240,7 @@ def _tame(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or not record.name.startswith("aiohttp")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Logging:
     """Logging as set up by `configure`, until closed."""
 

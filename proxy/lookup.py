@@ -5,11 +5,12 @@ A file beside the user's configuration wins over the one that the package carrie
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from proxy.diagnosis import near
 from proxy.document import MAX_BYTES, Document, parse
+from proxy.frozen import frozen
 from proxy.nodes import Mark, Problem, Table
 
 
@@ -29,7 +30,7 @@ def read(path: Path, limit: int = MAX_BYTES) -> bytes:
         raise OSError(str(error)) from None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Files:
     """Where the files of a configuration are looked up: in these directories, in order."""
 

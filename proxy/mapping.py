@@ -5,13 +5,14 @@ from the configuration, where the gateway's answer does not hold what the client
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import jmespath
 from jmespath import exceptions, functions
 from jmespath.parser import ParsedResult
 
+from proxy.frozen import frozen
 from proxy.renaming import Step, plain
 
 MAX_LENGTH = 4000
@@ -33,7 +34,7 @@ class _Functions(functions.Functions):
         return self._scope[name]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplyMapping:
     """A compiled expression. `names` are the values that its `value('…')` calls want."""
 

@@ -5,7 +5,6 @@ happened, for `rate()` does not see the increment that makes a series.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Final, Protocol, TypeVar, get_args
 
@@ -47,6 +46,7 @@ from proxy.events import (
     TokenAcquired,
     TokenRequested,
 )
+from proxy.frozen import frozen
 from proxy.tally import Series, Tally
 
 PREFIX: Final = "activity_proxy"
@@ -153,7 +153,7 @@ class _AtScrape:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _WithoutCreated:
     """A registry less its `_created` series, which would double the counters and serve no query."""
 

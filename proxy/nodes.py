@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from proxy.frozen import frozen
 from proxy.misfits import Path
 
 Plain = str | int | float | bool | None
@@ -33,7 +34,7 @@ class Problem:
         return f"{self.mark}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scalar:
     """A text, number, truth value or null.
 
@@ -46,14 +47,14 @@ class Scalar:
     origin: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lost:
     """A value that could not be had. It was reported where that showed; nothing more is said of it."""
 
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Items:
     """A list."""
 
@@ -61,7 +62,7 @@ class Items:
     items: tuple["Node", ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """A mapping. Each key comes with its own mark: where it is written, also when merged in."""
 

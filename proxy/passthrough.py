@@ -3,7 +3,6 @@
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
@@ -12,6 +11,7 @@ from aiohttp.http import RawResponseMessage
 
 from proxy.errors import ActivityAway
 from proxy.exchange import OriginRequest, OriginResponse
+from proxy.frozen import frozen
 from proxy.headers import Field, Hop, Network, is_websocket_upgrade
 from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_head
 from proxy.origin import Origin
@@ -80,7 +80,7 @@ class RelayedResponse(web.StreamResponse):
         return answer_head(self.status, self.reason, self._fields, self._framing, connection)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PassThrough:
     """Sends a request on to the Activity server and its answer back.
 

@@ -7,10 +7,11 @@ would be a rewritten route, and no concern of ours where none would.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 from urllib.parse import quote, unquote
+
+from proxy.frozen import frozen
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ def other_readings(path: str) -> frozenset[tuple[str, ...]]:
     return frozenset(readings)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathPattern:
     """What a route matches: a method and a path whose `{name}` segments are its path parameters."""
 
@@ -142,7 +143,7 @@ class PathPattern:
         return values
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CallTemplate:
     """What a route calls at the gateway: a method, a path below the base URL, a query, all with slots."""
 
@@ -198,7 +199,7 @@ class CallTemplate:
         return f"{self.method} {path}" + (f"?{query}" if query else "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathIndex(Generic[T]):
     """The patterns of all routes, by method and number of segments, to find the one that a request is for."""
 

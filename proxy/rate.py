@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.call import Subject
+from proxy.frozen import frozen
 from proxy.headers import Field
 
 CLIENTS: Final = 65_536
@@ -53,7 +54,7 @@ class Buckets:
         return wait
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RateLimit:
     """Says whether a client asks too often."""
 
@@ -81,7 +82,7 @@ class RateLimit:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Admission:
     """Limits each viewer who is signed in, wherever they are, and all others by their `address`.
 

@@ -18,6 +18,7 @@ from proxy.ahead import Send, is_path, is_plain, shows_who
 from proxy.call import Answer, Call
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted
+from proxy.frozen import frozen
 from proxy.reply import MARK, date, pieces
 from proxy.request_id import RequestIds
 from proxy.route import Route
@@ -44,7 +45,7 @@ class _Known:
     head: Sequence[bytes] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ready:
     """Gives fresh kept answers at once, and learns from the listener which targets have one.
 

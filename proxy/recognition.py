@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from proxy.call import Subject
 from proxy.clock import Clock
 from proxy.credentials import presented
+from proxy.frozen import frozen
 from proxy.sessions import Session, SessionStore
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recognition:
     """Recognises signed-in viewers; all others are `unknown`, the service. `roles` are every viewer's.
 

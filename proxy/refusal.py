@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 
 from aiohttp import web
@@ -12,12 +12,13 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from proxy.clock import Clock
 from proxy.errors import MalformedBody, error_body
 from proxy.events import Limited, LimitName, ListenerName, Observe, RequestEnded, RequestStarted
+from proxy.frozen import frozen
 
 NewRequestId = Callable[[], str]
 CLIENT_LEFT = 499
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """An error that the server itself answers: `error` and `message` for people, `code` for programs.
 
@@ -111,7 +112,7 @@ def refusal_for(status: int, exc: BaseException | None, target_limit: int = 0) -
     return _TIMEOUT if status == 504 else _FAILED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refuse:
     """Answers a request that never gets to the handler, and tells of it as the handler would."""
 

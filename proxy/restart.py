@@ -1,11 +1,12 @@
 """Carries the last good answers over a restart: put back as stale at start, written now and then."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from proxy.clock import Clock
 from proxy.events import Observe, SnapshotIgnored
+from proxy.frozen import frozen
 from proxy.snapshot import read, write
 from proxy.store import Store
 
@@ -13,7 +14,7 @@ EVERY = 60.0
 """Seconds between two snapshots: how much a crash may cost."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Restart:
     """Moves a store's entries to and from the file at `path`, which has at most `limit` bytes.
 

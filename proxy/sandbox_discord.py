@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.sandbox_damage import inflict
 from proxy.sandbox_express import answer
 from proxy.sandbox_faults import Faults
@@ -22,7 +23,7 @@ _KNOWN = {
 _MOST = 100_000  # access tokens that are remembered
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiscordUser:
     """A user as Discord names them; `global_name` is None for who has chosen none."""
 

@@ -7,9 +7,11 @@ for the rest the first one that says something has the word.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from random import Random
 from typing import Literal, TypeVar, get_args
+
+from proxy.frozen import frozen
 
 AnswerManner = Literal["normal", "reset", "truncated", "html", "shell", "wrong_types", "hang"]
 RequestClass = Literal["auth", "routes", "other"]
@@ -23,7 +25,7 @@ class FaultError(ValueError):
     """A fault that cannot be; the text names the field."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """What befalls a share of the requests.
 
@@ -59,7 +61,7 @@ class Fault:
 NO_FAULT = Fault()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Faults:
     """The faults of each class of requests. `seed` decides which requests a `rate` strikes."""
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.sandbox_damage import inflict
 from proxy.sandbox_express import answer, number
 from proxy.sandbox_faults import Faults
@@ -37,7 +38,7 @@ class _Exception(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Session:
     """What a KS stands for; `expiry` is in seconds since the epoch."""
 

@@ -2,11 +2,11 @@
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.sandbox_express import iso
 
 Video = dict[str, object]
@@ -65,7 +65,7 @@ def _player(partner_id: str) -> str:
     return f"https://www.kaltura.com/api_v3/p/{partner_id}/embedPlaykitJs/uiconf_id/46022343"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Library:
     """The 95 lectures `1_e0000001` to `1_e0000095`: odd ones about cats, even ones about dogs."""
 
@@ -133,7 +133,7 @@ def _wording(n: int) -> str:
     return f"{_title(n)} {_description(n)}".lower()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MadeUp:
     """What the gateway answers without Kaltura: new videos at every call, and any one asked for."""
 

@@ -1,11 +1,11 @@
 """The manners of the API Gateway: what its releases, and the plan's, do differently."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.sandbox_express import number
 from proxy.sandbox_library import Library, MadeUp, Videos
 
@@ -17,7 +17,7 @@ HEALTH = ("/api/health", "/api/gateway/health")
 PAGE_SIZE = 10  # videos, where a request does not say
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Release:
     """One manner: the routes it lacks, the page of the list that a query gets, and its videos.
 

@@ -5,9 +5,9 @@ import hashlib
 import hmac
 import json
 import secrets
-from dataclasses import dataclass
 
 from proxy.clock import Clock
+from proxy.frozen import frozen
 
 
 def _json(value: object) -> bytes:
@@ -17,7 +17,7 @@ def _json(value: object) -> bytes:
 _HEADER = _json({"alg": "HS256", "typ": "JWT"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class User:
     """Whom a token speaks for."""
 

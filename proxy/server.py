@@ -10,7 +10,6 @@ import ssl
 from asyncio import Task
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import cast
 
 from aiohttp import HttpVersion10, HttpVersion11, StreamReader, http_parser, web
@@ -23,6 +22,7 @@ from proxy.bounds import Bounds
 from proxy.clock import Clock
 from proxy.connection import ClientConnection, Handler, ServerRequest, TurnedAway
 from proxy.events import ListenerName, Observe
+from proxy.frozen import frozen
 from proxy.handshake import Handshake, UnderWay
 from proxy.headers import sound_host
 from proxy.refusal import (
@@ -89,7 +89,7 @@ def c_parser_in_use() -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Admission:
     """Turns away what the proxy could not pass on faithfully, and answers `Expect`."""
 

@@ -1,10 +1,12 @@
 """Who is signed in, and what is wanted of whatever keeps that."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from proxy.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Session:
     """A viewer whom Discord vouched for, until `expires_at` (epoch seconds).
 

@@ -1,7 +1,6 @@
 """Puts together what answers at once: kept answers that are ready, and canned ones that stand in."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -9,6 +8,7 @@ from proxy.ahead import AtOnce, either
 from proxy.breaker import Breaker
 from proxy.call import Answer, Call, Failure, SourceFailed
 from proxy.dialects import Dialects
+from proxy.frozen import frozen
 from proxy.keeping import Keeping
 from proxy.ready import Ready
 from proxy.request_id import RequestIds
@@ -17,7 +17,7 @@ from proxy.standing import Standing
 from proxy.workshop import Workshop
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shortcuts:
     """What the server asks first, and what the listener shows its answers to."""
 

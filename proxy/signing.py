@@ -7,7 +7,7 @@ answer itself.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 import orjson
@@ -17,6 +17,7 @@ from proxy.call import Answer, Call, FailureKind, Problem, Source, Subject
 from proxy.clock import Clock
 from proxy.credentials import bearer_key, clear_cookie, cookie_key, presented, set_cookie
 from proxy.events import Observe, SignInFailed
+from proxy.frozen import frozen
 from proxy.grant import Granted, TokenError, TokenRefused
 from proxy.sessions import Session, SessionStore
 from proxy.template import iso_time
@@ -43,7 +44,7 @@ _KEPT_STILL: Final = Answer(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Outcome:
     """What became of a sign-in: a token or why there is none, and the cookie if there is a session."""
 
@@ -51,7 +52,7 @@ class _Outcome:
     cookie: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signing:
     """Answers routes with `sign`, and hands all others on to `answer`.
 

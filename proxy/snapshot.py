@@ -16,10 +16,11 @@ import struct
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from proxy.frozen import frozen
 from proxy.store import FORMAT, Entry, decode, encode
 
 _NAME: Final = b"ActPrxy"
@@ -31,7 +32,7 @@ _FRAME: Final = len(_MAGIC) + _DIGEST
 _ABANDONED: Final = 3600
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """What a file held: entries in the order in which to put them back, least recently used first.
 

@@ -7,7 +7,7 @@ breaker is really asked, so what it tells of is told for each request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
@@ -17,6 +17,7 @@ from proxy.ahead import Send, is_path, is_plain, shows_who
 from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted, SourceFailedEvent
+from proxy.frozen import frozen
 from proxy.reply import MARK, date, pieces
 from proxy.request_id import RequestIds
 from proxy.route import Route
@@ -30,7 +31,7 @@ LARGEST = 4096
 _STARTED = RequestStarted("public")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Standing:
     """An answer, its head cut where id and date go, and until when it may be given again."""
 
@@ -42,7 +43,7 @@ class _Standing:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Standing:
     """Gives canned answers again, and learns them from the listener.
 

@@ -8,8 +8,10 @@ import math
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal, Protocol
+
+from proxy.frozen import frozen
 
 FORMAT: Final = 2
 STATUSES: Final = frozenset({200, 404})
@@ -30,7 +32,7 @@ _HEAD: Final = struct.Struct(">HdddBI")
 _LONGEST_ETAG: Final = 255
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """An answer as it is kept, with what its freshness is reckoned by (RFC 9111 section 4.2).
 

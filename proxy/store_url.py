@@ -1,16 +1,17 @@
 """The address of the cache's storage as the configuration writes it, which may hold a password."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from proxy.frozen import frozen
 from proxy.units import HostPort, Refused, shown
 
 _HINT: Final = "write it like memory:// or redis://127.0.0.1:6379/0"
 _LAST_DB: Final = 9999
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RedisAddress:
     """Which Redis, and as whom. Its texts never show the password."""
 

@@ -6,7 +6,9 @@ looked through again. `$${` stands for a literal `${`.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from proxy.frozen import frozen
 
 _OPENING = re.compile(r"\$?\$\{")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -16,7 +18,7 @@ class Unsubstitutable(ValueError):
     """Something cannot be put in; the text names what was asked for, never what was found."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Substitution:
     """Puts values of the environment and of secret files into texts.
 

@@ -5,12 +5,13 @@ will be used, and a mistake is shown in the file that it stands in.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import permutations
 from pathlib import Path
 from typing import Final
 
 from proxy.diagnosis import dotted, near, read_model
+from proxy.frozen import frozen
 from proxy.lookup import Files
 from proxy.nodes import Lost, Mark, Node, Problem, Scalar, Table, find, overlay, scalars, written_at
 from proxy.route import Route, trespass
@@ -26,7 +27,7 @@ RESERVED: Final = frozenset({"pass"})
 Tell = Callable[[Problem], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteTable:
     """A table that was read. `root` is what the files say, the user's changes included."""
 

@@ -8,9 +8,10 @@ milliseconds.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Union
+
+from proxy.frozen import frozen
 
 _SLOT = re.compile(r"\{\{\s*([A-Za-z][A-Za-z0-9_.]*)\s*(?:-\s*(\d{1,5})([smhd])\s*)?\}\}")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -22,7 +23,7 @@ Scope = Mapping[str, object]
 BUILT_IN = frozenset({"now", "nowMs", "partnerId"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Slot:
     name: str
     earlier: int
@@ -35,7 +36,7 @@ class _Slot:
         return scope[self.name]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Text:
     parts: tuple[str | _Slot, ...]
 
@@ -43,7 +44,7 @@ class _Text:
 _Node = Union[_Slot, _Text, "dict[str, _Node]", "list[_Node]", str, int, float, bool, None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JsonTemplate:
     """A compiled tree. `names` are the values that it wants."""
 

@@ -6,10 +6,10 @@ unused, because a request takes time to arrive.
 """
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from proxy.clock import Clock
+from proxy.frozen import frozen
 from proxy.grant import Grant
 from proxy.jwt import LATEST, claims
 
@@ -26,7 +26,7 @@ RENEW_JITTER = 0.05
 SOONEST_RENEWAL = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moment:
     """A reading of both clocks at once."""
 
@@ -39,7 +39,7 @@ class Moment:
         return cls(clock.monotonic(), clock.time())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Term:
     """From when to when a token may be used.
 

@@ -10,10 +10,12 @@ import re
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Literal
+
+from proxy.frozen import frozen
 
 Part = Literal["ca", "certificate", "key"]
 
@@ -46,7 +48,7 @@ class _Encrypted(Exception):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pem:
     """What the files held when they were read."""
 
@@ -55,7 +57,7 @@ class Pem:
     key: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlsFiles:
     """Where the PEM files are; None where there is none.
 

@@ -8,12 +8,13 @@ calls are told so at once until the next attempt is due.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from proxy.call import FailureKind
 from proxy.clock import Clock
 from proxy.events import FixedTokenRefused, Observe, SubjectKind, TokenAcquired, TokenRequested
+from proxy.frozen import frozen
 from proxy.grant import Grant, TokenEndpointFailed, TokenError, TokenRefused, header_safe
 from proxy.term import Moment, Term, fixed_term, granted_term
 
@@ -24,7 +25,7 @@ PAUSE_JITTER = 0.25
 LONGEST_RETRY_AFTER = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Token:
     """A bearer token, and which one in the row of its subject's tokens it is."""
 
@@ -32,7 +33,7 @@ class Token:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenStatus:
     """What an operator may see of a keeper, in seconds; None: no token, no end, no error."""
 
@@ -44,7 +45,7 @@ class TokenStatus:
     next_attempt_in: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Held:
     token: Token
     term: Term

@@ -8,12 +8,13 @@ takes plain numbers (seconds, bytes, parts of one); one that is filled from a fi
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+
+from proxy.frozen import frozen
 
 WRITTEN: Final = {"written": True}
 """Validation context of values that come from a file, where a number must have its unit."""
@@ -91,7 +92,7 @@ def parse_frequency(text: object) -> float | None:
     return int(found[1]) / _SECONDS[found[2]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostPort:
     """Where to listen. `port` 0 lets the system choose one."""
 

@@ -6,7 +6,6 @@ breaker open? -> slow start -> bulkhead -> by which table? -> deadline, retry an
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
 
@@ -17,6 +16,7 @@ from proxy.bulkhead import FIRST_CALLS, Bulkhead, SlowStart
 from proxy.call import Source, Subject
 from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questions
 from proxy.events import BreakerChanged
+from proxy.frozen import frozen
 from proxy.gateway import Gateway, subject_values
 from proxy.gateway_settings import GatewaySettings
 from proxy.kept_back import KeptBack
@@ -30,7 +30,7 @@ from proxy.workshop import Workshop
 TOKEN_BREAKER = "token"  # nosec B105 # noqa: S105  (a breaker's name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Upstream:
     """The source `gateway`, and what an operator looks at of it."""
 

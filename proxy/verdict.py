@@ -6,13 +6,13 @@ field: a missing video comes as 200 with a shell, a missing call as 404 with an 
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import orjson
 
 from proxy.call import FailureKind
+from proxy.frozen import frozen
 from proxy.mapping import UnmappableReply
 from proxy.route import FieldPath, JsonType, Route
 
@@ -27,7 +27,7 @@ _TYPES: Mapping[JsonType, tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usable:
     """The mapped reply. `violations` are fields for which elements had to be left out of a list.
 
@@ -39,12 +39,12 @@ class Usable:
     written: bytes | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """There is no such thing."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """The caller's mistake (400 or 413), with the gateway's own words for it, if it has any."""
 
@@ -52,7 +52,7 @@ class Refused:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """No answer. `counts`: the breaker takes it for a failure. `retryable`: another try may help."""
 

@@ -3,7 +3,6 @@
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
 
@@ -11,6 +10,7 @@ from proxy import __version__
 from proxy.call import FailureKind, Source, Subject
 from proxy.discord import Discord
 from proxy.events import StoreTroubled
+from proxy.frozen import frozen
 from proxy.grant import Granted, TokenEndpointFailed
 from proxy.headers import Field
 from proxy.identity import Identity
@@ -22,7 +22,7 @@ from proxy.user_tokens import UserTokens
 from proxy.workshop import Workshop
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Viewers:
     """`recognise` tells who calls, `before` puts before a ladder what signs in and out and checks claims."""
 
