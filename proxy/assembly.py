@@ -130,7 +130,8 @@ async def assemble(
     shop = Workshop(configuration, clock, random, resources)
     settings, table = configuration.settings, next(iter(configuration.tables.values()))
     metrics = Metrics(CollectorRegistry(), mode=settings.mode, version=__version__)
-    shop.observe.listeners += [EventLog(clock), metrics]
+    for observer in (EventLog(clock), metrics):
+        shop.observe.attach(observer.wants)
     tls = shop.client_tls("activity", settings.activity.tls)
     head_limit = max(settings.limits.header, 65536)
     passing = Origin(URL(settings.activity.url), head_limit=head_limit, tls=tls)

@@ -5,7 +5,7 @@ access line's `target`, which only the log reads.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from proxy.api_error import ApiErrorCode
 from proxy.call import Failure
@@ -274,3 +274,6 @@ Event = (
 
 Observe = Callable[[Event], None]
 """Takes an event; never raises, never waits."""
+
+Wants = Mapping[type, Callable[[Any], None]]
+"""What an observer does with each kind of event that it wants to hear of."""

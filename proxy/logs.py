@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import field
 from types import TracebackType
-from typing import Final, Self, TextIO
+from typing import Final, Self, TextIO, get_args
 
 from proxy.access_line import ACCESS, AccessLine, AccessRecord, JsonAccessLines, by_record, level_of
 from proxy.call import FailureKind
@@ -38,6 +38,7 @@ from proxy.events import (
     StoreTroubled,
     TokenAcquired,
     TokenRequested,
+    Wants,
 )
 from proxy.frozen import frozen
 from proxy.log_format import (
@@ -89,13 +90,20 @@ class EventLog:
     events: logging.Logger = field(default_factory=lambda: logging.getLogger(EVENTS))
     _seen: dict[tuple[str, ...], tuple[float, int]] = field(default_factory=dict, init=False, repr=False)
 
+    @property
+    def wants(self) -> Wants:
+        """What is done with each kind of event that makes a line."""
+        told = {kind: self._tell for kind in get_args(Event) if kind not in _UNTOLD}
+        return {**told, RequestEnded: self._ended}
+
     def __call__(self, event: Event) -> None:
         """Log an event. Never raises, never waits."""
         if isinstance(event, RequestEnded):
-            self.ended(event)
-            return
-        if type(event) in _UNTOLD:
-            return
+            self._ended(event)
+        else:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         line = _trouble(event) or _news(event)
         if line is None or not self.events.isEnabledFor(line.level):
             return
@@ -108,8 +116,7 @@ class EventLog:
                 fields = {**fields, "suppressed": suppressed}
         _log(self.events, line.level, line.message, fields, line.error)
 
-    def ended(self, event: RequestEnded) -> None:
-        """Write the access line of a request."""
+    def _ended(self, event: RequestEnded) -> None:
         access = self.access
         if not access.isEnabledFor(level_of(event)):
             return

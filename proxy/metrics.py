@@ -13,7 +13,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
 )
@@ -45,9 +44,10 @@ from proxy.events import (
     TlsName,
     TokenAcquired,
     TokenRequested,
+    Wants,
 )
 from proxy.frozen import frozen
-from proxy.tally import Series, Tally
+from proxy.tally import Count, Counts, Levels, Timing, Timings
 
 PREFIX: Final = "activity_proxy"
 STATES: Final[tuple[BreakerState, ...]] = get_args(BreakerState)
@@ -185,17 +185,31 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> _Held[Gauge]:
             return _Held(Gauge(f"{PREFIX}_{name}", text, labels, registry=registry))
 
-        def seconds(name: str, text: str, *labels: str) -> _Held[Histogram]:
-            return _Held(Histogram(f"{PREFIX}_{name}", text, labels, registry=registry, buckets=BUCKETS))
+        def counts(name: str, text: str, *labels: str) -> dict[tuple[str, ...], Count]:
+            made = Counts(f"{PREFIX}_{name}", text, *labels)
+            registry.register(made)
+            return made.series
 
-        self._requests = Tally(PREFIX, BUCKETS, get_args(ListenerName))
-        registry.register(self._requests)
-        self._of_request: dict[tuple[str, str, int, str], Series] = {}
+        def seconds(name: str, text: str, *labels: str) -> dict[tuple[str, ...], Timing]:
+            made = Timings(f"{PREFIX}_{name}", text, *labels, edges=BUCKETS)
+            registry.register(made)
+            return made.series
+
+        self._requests = counts("requests", "Requests answered.", "route", "method", "status", "source")
+        self._request_seconds = seconds(
+            "request_seconds", "From a request's arrival to its answer's end.", "route", "source"
+        )
+        in_flight = Levels(
+            f"{PREFIX}_in_flight", "Requests being answered.", "listener", get_args(ListenerName)
+        )
+        registry.register(in_flight)
+        self._in_flight = in_flight.levels
+        self._kinds: dict[tuple[object, ...], tuple[Count, Timing]] = {}
         self._stale = gauge(
             "certificate_stale", "1 while what the files of a TLS section hold is of no use.", "tls"
         )
         self._limited = counter("limited_total", "Clients turned away or cut off, by limit.", "limit")
-        self._attempts = counter("gateway_attempts_total", "Exchanges with the gateway.", "route", "outcome")
+        self._attempts = counts("gateway_attempts", "Exchanges with the gateway.", "route", "outcome")
         self._attempt_seconds = seconds(
             "gateway_attempt_seconds", "Duration of an exchange with the gateway.", "route"
         )
@@ -210,8 +224,8 @@ class Metrics:
             "from_state",
             "to_state",
         )
-        self._rejected = counter("breaker_rejected_total", "Calls kept back by a circuit breaker.", "breaker")
-        self._cache = counter("cache_requests_total", "Look-ups in the cache.", "route", "result")
+        self._rejected = counts("breaker_rejected", "Calls kept back by a circuit breaker.", "breaker")
+        self._cache = counts("cache_requests", "Look-ups in the cache.", "route", "result")
         self._tokens = counter("token_requests_total", "Requests for a gateway token.", "subject", "outcome")
         self._sign_in_failures = counter(
             "sign_in_failures_total", "Viewers who got Discord's tokens and no api_token.", "code"
@@ -227,6 +241,25 @@ class Metrics:
             modes[name,].set(float(name == mode))
         gauge("build_info", "1, labelled with the version.", "version")[version,].set(1.0)
         self._begin()
+        self.wants: Final[Wants] = {
+            RequestStarted: self._started,
+            RequestEnded: self._ended,
+            CacheLooked: self._looked,
+            AttemptEnded: self._attempted,
+            TokenAcquired: self._acquired,
+            Limited: lambda event: self._limited[event.limit,].inc(),
+            CertificateChanged: lambda event: self._stale[event.name,].set(float(event.outcome == "kept")),
+            RetryScheduled: lambda event: self._retries[event.route, event.reason].inc(),
+            RetrySuppressed: lambda event: self._suppressed[event.reason,].inc(),
+            ContractViolated: lambda event: self._violations[event.route, event.field].inc(),
+            BreakerChanged: lambda event: self._transitions[
+                event.breaker, event.from_state, event.to_state
+            ].inc(),
+            BreakerRejected: self._kept_back,
+            TokenRequested: lambda event: self._tokens[event.subject, event.outcome].inc(),
+            SignInFailed: lambda event: self._sign_in_failures[event.code,].inc(),
+            FixedTokenRefused: lambda event: self._tokens[event.subject, FailureKind.UNAUTHORIZED].inc(),
+        }
 
     def _begin(self) -> None:
         """Show what happens seldom from the start."""
@@ -247,7 +280,7 @@ class Metrics:
         `fields` are those whose absence violates its contract; `body` is added.
         """
         for outcome in _ATTEMPT_OUTCOMES:
-            self._attempts[route, outcome].inc(0.0)
+            self._attempts[route, outcome]  # which makes it
         for field in (*fields, "body"):
             self._violations[route, field].inc(0.0)
 
@@ -259,65 +292,50 @@ class Metrics:
         """Show these breakers by name, beside those shown already; each scrape reads them."""
         self._at_scrape.breakers.update(breakers)
         for name in breakers:
-            self._rejected[name,].inc(0.0)
+            self._rejected[name,]  # which makes it
             for from_state, to_state in permutations(STATES, 2):
                 self._transitions[name, from_state, to_state].inc(0.0)
 
     def __call__(self, event: Event) -> None:
-        """Count an event. Never raises, never waits."""
-        match event:
-            case RequestEnded():
-                series = self._of_request.get((event.route, event.method, event.status, event.source))
-                if series is None:
-                    series = self._series(event)
-                series.count += 1
-                series.timing.observe(event.seconds)
-                self._requests.in_flight[event.listener] -= 1
-            case RequestStarted():
-                self._requests.in_flight[event.listener] += 1
-            case CacheLooked():
-                self._cache[event.route, event.result].inc()
-            case AttemptEnded():
-                self._attempts[event.route, event.outcome].inc()
-                self._attempt_seconds[event.route,].observe(event.seconds)
-            case Limited():
-                self._limited[event.limit,].inc()
-            case CertificateChanged():
-                self._stale[event.name,].set(float(event.outcome == "kept"))
-            case _:
-                self._count_rare(event)
+        """Count an event, if its kind is counted. Never raises, never waits."""
+        count = self.wants.get(type(event))
+        if count is not None:
+            count(event)
 
-    def _series(self, event: RequestEnded) -> Series:
-        """Return the series of requests like this one, and remember it, if such are not without end."""
+    def _started(self, event: RequestStarted) -> None:
+        self._in_flight[event.listener] += 1
+
+    def _ended(self, event: RequestEnded) -> None:
+        count, timing = self._kinds.get(event[1:5]) or self._kind(event)
+        count.value += 1
+        timing.observe(event.seconds)
+        self._in_flight[event.listener] -= 1
+
+    def _kind(self, event: RequestEnded) -> tuple[Count, Timing]:
+        """Return the series of requests like this one, and remember them, if such are not without end."""
         method = event.method if event.method in METHODS else OTHER
         status = _STATUSES.get(event.status, OTHER)
-        series = self._requests.series(event.route, method, status, event.source)
+        kind = (
+            self._requests[event.route, method, status, event.source],
+            self._request_seconds[event.route, event.source],
+        )
         if OTHER not in (method, status):
-            self._of_request[event.route, event.method, event.status, event.source] = series
-        return series
+            self._kinds[event[1:5]] = kind
+        return kind
 
-    def _count_rare(self, event: Event) -> None:
-        match event:
-            case RetryScheduled():
-                self._retries[event.route, event.reason].inc()
-            case RetrySuppressed():
-                self._suppressed[event.reason,].inc()
-            case ContractViolated():
-                self._violations[event.route, event.field].inc()
-            case BreakerChanged():
-                self._transitions[event.breaker, event.from_state, event.to_state].inc()
-            case BreakerRejected():
-                self._rejected[event.breaker,].inc()
-            case TokenRequested():
-                self._tokens[event.subject, event.outcome].inc()
-            case SignInFailed():
-                self._sign_in_failures[event.code,].inc()
-            case FixedTokenRefused():
-                self._tokens[event.subject, FailureKind.UNAUTHORIZED].inc()
-            case TokenAcquired(subject="service"):
-                self._at_scrape.token_expiry = event.expires_at
-            case _:
-                pass  # nothing that is counted
+    def _looked(self, event: CacheLooked) -> None:
+        self._cache[event.route, event.result].value += 1
+
+    def _attempted(self, event: AttemptEnded) -> None:
+        self._attempts[event.route, event.outcome].value += 1
+        self._attempt_seconds[event.route,].observe(event.seconds)
+
+    def _kept_back(self, event: BreakerRejected) -> None:
+        self._rejected[event.breaker,].value += 1
+
+    def _acquired(self, event: TokenAcquired) -> None:
+        if event.subject == "service":
+            self._at_scrape.token_expiry = event.expires_at
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics and their content type, in the format that `Accept` asks for.

@@ -5,8 +5,9 @@ thread is the only one that counts and the only one that scrapes.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Final, TypeVar
 
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -17,12 +18,22 @@ from prometheus_client.metrics_core import (
 from prometheus_client.utils import floatToGoString
 
 Labels = tuple[str, ...]
+S = TypeVar("S")
+
+
+class Count:
+    """How often something happened."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
 
 
 class Timing:
     """How long something took, in seconds: a histogram's numbers, each bucket by itself.
 
-    The last bucket has no edge.
+    `edges` are the upper bounds of the buckets; the last bucket has none.
     """
 
     __slots__ = ("counts", "edges", "total")
@@ -38,66 +49,78 @@ class Timing:
         self.counts[bisect_left(self.edges, seconds)] += 1
 
 
-class Series:
-    """How often something happened, and how long that took; several may share a timing."""
+class _Series(dict[Labels, S]):
+    """Series by label values, each there, and shown, from when it is first looked up."""
 
-    __slots__ = ("count", "timing")
+    def __init__(self, make: Callable[[], S]) -> None:
+        super().__init__()
+        self._make = make
 
-    def __init__(self, timing: Timing) -> None:
-        self.count = 0
-        self.timing = timing
+    def __missing__(self, labels: Labels) -> S:
+        made = self[labels] = self._make()
+        return made
 
 
-class Tally:
-    """The requests of a listener's clients: a collector for prometheus_client's registry.
+class Counts:
+    """A counter: a collector for prometheus_client's registry. `name` is without `_total`."""
 
-    `edges` are the upper bounds of the histogram's buckets, in seconds.
-    """
-
-    def __init__(self, prefix: str, edges: Sequence[float], listeners: Sequence[str]) -> None:
-        self._prefix: Final = prefix
-        self._edges: Final = edges
-        self._series: dict[Labels, Series] = {}
-        self._timings: dict[Labels, Timing] = {}
-        self.in_flight: Final = dict.fromkeys(listeners, 0)
-
-    def series(self, route: str, method: str, status: str, source: str) -> Series:
-        """Return the series with these labels, shown from now on."""
-        timing = self._timings.get((route, source))
-        if timing is None:
-            timing = self._timings[route, source] = Timing(self._edges)
-        return self._series.setdefault((route, method, status, source), Series(timing))
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._described: Final = name, text
+        self._labels: Final = labels
+        self.series: Final = _Series(Count)
 
     def describe(self) -> Iterator[Metric]:
-        """Name the families, without samples."""
-        yield from self._families()
+        """Name the family, without samples."""
+        yield CounterMetricFamily(*self._described, labels=self._labels)
 
     def collect(self) -> Iterator[Metric]:
         """Return all numbers as of now."""
-        requests, seconds, in_flight = self._families()
-        for labels, series in self._series.items():
-            requests.add_metric(labels, series.count)
-        for labels, timing in self._timings.items():
-            buckets, below = [], 0
-            for edge, count in zip((*self._edges, float("inf")), timing.counts, strict=True):
-                below += count
-                buckets.append((floatToGoString(edge), float(below)))  # type: ignore[no-untyped-call]
-            seconds.add_metric(labels, buckets, timing.total)
-        for listener, number in self.in_flight.items():
-            in_flight.add_metric([listener], number)
-        yield from (requests, seconds, in_flight)
+        family = CounterMetricFamily(*self._described, labels=self._labels)
+        for labels, count in self.series.items():
+            family.add_metric(labels, count.value)
+        yield family
 
-    def _families(self) -> tuple[CounterMetricFamily, HistogramMetricFamily, GaugeMetricFamily]:
-        return (
-            CounterMetricFamily(
-                f"{self._prefix}_requests",
-                "Requests answered.",
-                labels=["route", "method", "status", "source"],
-            ),
-            HistogramMetricFamily(
-                f"{self._prefix}_request_seconds",
-                "From a request's arrival to its answer's end.",
-                labels=["route", "source"],
-            ),
-            GaugeMetricFamily(f"{self._prefix}_in_flight", "Requests being answered.", labels=["listener"]),
-        )
+
+class Levels:
+    """A gauge with one label: a collector for prometheus_client's registry. Those of `values` are shown."""
+
+    def __init__(self, name: str, text: str, label: str, values: Sequence[str]) -> None:
+        self._described: Final = name, text
+        self._labels: Final = [label]
+        self.levels: Final = dict.fromkeys(values, 0)
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the family, without samples."""
+        yield GaugeMetricFamily(*self._described, labels=self._labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all numbers as of now."""
+        family = GaugeMetricFamily(*self._described, labels=self._labels)
+        for value, level in self.levels.items():
+            family.add_metric([value], level)
+        yield family
+
+
+class Timings:
+    """A histogram: a collector for prometheus_client's registry.
+
+    `edges` are the upper bounds of its buckets, in seconds.
+    """
+
+    def __init__(self, name: str, text: str, *labels: str, edges: Sequence[float]) -> None:
+        self._described: Final = name, text
+        self._labels: Final = labels
+        self._edges: Final = [*map(floatToGoString, (*edges, float("inf")))]
+        self.series: Final = _Series(lambda: Timing(edges))
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the family, without samples."""
+        yield HistogramMetricFamily(*self._described, labels=self._labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all numbers as of now."""
+        family = HistogramMetricFamily(*self._described, labels=self._labels)
+        for labels, timing in self.series.items():
+            below = map(float, accumulate(timing.counts))
+            family.add_metric(labels, [*zip(self._edges, below, strict=True)], timing.total)
+        yield family

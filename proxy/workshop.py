@@ -10,7 +10,7 @@ from proxy.breaker import Breaker
 from proxy.certificates import Certificates
 from proxy.clock import Clock
 from proxy.configuration import Configuration
-from proxy.events import Event, Observe, TlsName
+from proxy.events import Event, Observe, TlsName, Wants
 from proxy.route import Route
 from proxy.tls_settings import ServerTlsSettings, TlsSettings
 
@@ -27,14 +27,17 @@ class Observers:
         for kind in kinds:
             self._by_kind.setdefault(kind, []).append(listener)
 
+    def attach(self, wants: Wants) -> None:
+        """Have an observer told of the kinds of events that it wants, each in its own way."""
+        for kind, listener in wants.items():
+            self.listen(listener, kind)
+
     def __call__(self, event: Event) -> None:
         """Tell all who want it."""
         for listener in self.listeners:
             listener(event)
-        wanted = self._by_kind.get(type(event))
-        if wanted is not None:
-            for listener in wanted:
-                listener(event)
+        for listener in self._by_kind.get(type(event), ()):
+            listener(event)
 
 
 @dataclass(slots=True)

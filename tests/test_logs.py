@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,7 @@ from proxy.events import (
     AttemptEnded,
     BreakerChanged,
     BreakerRejected,
+    CacheLooked,
     CertificateChanged,
     ContractViolated,
     Crashed,
@@ -430,3 +432,13 @@ def test_certificates_are_told_of(log: Log) -> None:
         "gateway",
         "key does not fit the certificate",
     )
+
+
+def test_what_it_wants_to_hear_of_is_what_makes_lines(chatty: Log) -> None:
+    """Of other kinds it need not be told; of these it makes the same line either way."""
+    kinds = {kind for kind in get_args(Event) if kind not in chatty.observe.wants}
+    assert kinds == {RequestStarted, CacheLooked, AttemptEnded, BreakerRejected}
+    event = BreakerChanged("gateway", "closed", "open")
+    (line,) = chatty.told(event)
+    chatty.observe.wants[BreakerChanged](event)
+    assert {**chatty.lines()[-1], "ts": None} == {**line, "ts": None}
