@@ -6,13 +6,14 @@ so that `check` does not wait for what `run` wants.
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxy import __version__
 from proxy.heap import seldom
@@ -94,16 +95,23 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _configuration(path: Path, listen: str | None = None, admin: str | None = None) -> "Configuration | None":
+def _configuration(
+    path: Path,
+    listen: str | None = None,
+    admin: str | None = None,
+    complain: Callable[[int, str], object] | None = None,
+) -> "Configuration | None":
     from proxy.configuration import ConfigurationError, load
 
+    complain = complain or _complain
     try:
         configuration = load(path, os.environ, listen=listen, admin=admin)
     except ConfigurationError as error:
-        _say_error(str(error))
+        for problem in error.problems:
+            complain(logging.ERROR, str(problem))
         return None
     for warning in configuration.warnings:
-        _say_error(f"warning: {warning}")
+        complain(logging.WARNING, str(warning))
     return configuration
 
 
@@ -123,12 +131,15 @@ def _stops() -> Iterator[None]:
 @_stops()
 @seldom()
 def _run(options: argparse.Namespace) -> int:
-    configuration = _configuration(options.config, options.listen, options.admin)
-    if configuration is None:
-        return BAD_USAGE
-    from proxy.run import serve
+    from proxy.logs import configure
 
-    return _with_logs(serve(configuration, _say, _say_error))
+    with configure(sys.stderr):
+        configuration = _configuration(options.config, options.listen, options.admin, _log)
+        if configuration is None:
+            return BAD_USAGE
+        from proxy.run import serve
+
+        return asyncio.run(serve(configuration, _say, _log))
 
 
 @_stops()
@@ -136,14 +147,17 @@ def _run(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from proxy.configuration import ConfigurationError
     from proxy.demo import demonstrate
+    from proxy.logs import configure
 
-    try:
-        return _with_logs(
-            demonstrate(_say, _say_error, manner=options.manner, listen=options.listen, admin=options.admin)
-        )
-    except ConfigurationError as error:
-        _say_error(str(error))
-        return BAD_USAGE
+    with configure(sys.stderr):
+        try:
+            return asyncio.run(
+                demonstrate(_say, _log, manner=options.manner, listen=options.listen, admin=options.admin)
+            )
+        except ConfigurationError as error:
+            for problem in error.problems:
+                _log(logging.ERROR, str(problem))
+            return BAD_USAGE
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -204,16 +218,18 @@ def _health(options: argparse.Namespace) -> int:
     return OK
 
 
-def _with_logs(running: Coroutine[Any, Any, int]) -> int:
-    from proxy.logs import configure
-
-    with configure(sys.stderr):
-        return asyncio.run(running)
-
-
 def _say(line: str) -> None:
     sys.stdout.write(line.rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+def _complain(level: int, text: str) -> None:
+    _say_error(f"warning: {text}" if level == logging.WARNING else text)
+
+
+def _log(level: int, text: str) -> None:
+    """Complain in the log, whose lines are JSON where a machine reads them."""
+    logging.getLogger("activity_proxy").log(level, "%s", text)
 
 
 def _say_error(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from proxy.configuration import load
 from proxy.lookup import carried_directory
-from proxy.run import Say, serve
+from proxy.run import Complain, Say, serve
 from proxy.sandbox import Sandbox
 from proxy.sandbox_releases import GatewayManner
 
@@ -12,7 +12,7 @@ ADMIN = "127.0.0.1:9464"
 
 async def demonstrate(
     say: Say,
-    complain: Say,
+    complain: Complain,
     *,
     manner: GatewayManner = "newer",
     listen: str | None = None,

@@ -1,6 +1,7 @@
 """The sidecar as a process: start, say so, stop when told."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -18,32 +19,34 @@ from proxy.tls import TlsMistake
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 Say = Callable[[str], object]
+Complain = Callable[[int, str], object]
+"""Takes what is wrong, with its level among logging's."""
 
 
-async def serve(configuration: Configuration, say: Say, complain: Say, *, then: str = "") -> int:
+async def serve(configuration: Configuration, say: Say, complain: Complain, *, then: str = "") -> int:
     """Run the sidecar until SIGTERM, SIGINT or SIGHUP; a second one stops it at once.
 
-    `say` is told when it is ready, and `then`, with `{public}` for the address; `complain` what keeps it from
-    running. Returns the exit status.
+    `say` is told when it is ready, and `then`, with `{public}` for the address; `complain` what is not as
+    configured, or keeps it from running. Returns the exit status.
     """
     if not c_parser_in_use():
-        complain("activity-proxy: aiohttp runs without its C parser, which is not safe for a proxy")
+        complain(logging.ERROR, "aiohttp runs without its C parser, which is not safe for a proxy")
         return 1
     connections = configuration.settings.limits.connections
     allowed = make_room(connections)
     if allowed is not None:
         files = f"{connections} may take {wanted(connections)} open files, and {allowed} are allowed"
-        complain(f"activity-proxy: limits.connections: {files}; raise ulimit -n, or lower it")
+        complain(logging.WARNING, f"limits.connections: {files}; raise ulimit -n, or lower it")
     sidecar = Sidecar(configuration)
     async with stop_signals() as (first, second):
         try:
             if not await _unless(first, sidecar.start()):
                 return 0
         except OSError as error:
-            complain(f"activity-proxy: {error.strerror or error}")
+            complain(logging.ERROR, error.strerror or str(error))
             return 1
         except TlsMistake as mistake:
-            complain(f"activity-proxy: a file of TLS has changed, its {mistake.part} {mistake}")
+            complain(logging.ERROR, f"a file of TLS has changed, its {mistake.part} {mistake}")
             return 1
         say(ready_line(sidecar))
         if then:

@@ -223,6 +223,24 @@ def test_warnings_of_a_configuration_are_told(tmp_path: Path, capsys: pytest.Cap
     assert "warning: " in capsys.readouterr().err
 
 
+def test_what_run_complains_of_is_a_line_of_its_log(tmp_path: Path) -> None:
+    """JSON where a machine reads it, from the first warning on, also where nothing comes of the start."""
+    path = configuration(tmp_path, "{listen: 127.0.0.1:0, admin: 127.0.0.1:0, cache: {snapshot: nowhere/x}}")
+    with started("run", "-c", path) as process:
+        line(process)
+        process.terminate()
+        _, log = process.communicate(timeout=PATIENCE)
+    told = [json.loads(entry) for entry in log.splitlines()]
+    warning = f"{path}:1:51: cache.snapshot: its folder is not there, or not to be written to"
+    assert (told[0]["level"], told[0]["message"]) == ("warning", warning)
+    configuration(tmp_path, "mood: auto\nlisten: here")
+    with started("run", "-c", path) as process:
+        _, log = process.communicate(timeout=PATIENCE)
+    told = [json.loads(entry) for entry in log.splitlines()]
+    assert [entry["level"] for entry in told] == ["error"] * 2
+    assert told[0]["message"].startswith(f"{path}:1:1: unknown key mood")
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["sandbox", "--gateway-port", "many"]])
 def test_bad_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong command line ends with 2 and the usage."""

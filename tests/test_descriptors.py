@@ -1,5 +1,6 @@
 """Room for connections, tried in processes of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_run_says_that_connections_will_not_fit(tmp_path: Path) -> None:
     assert "is ready" in ready
     assert process.returncode == 0
     told = (
-        "activity-proxy: limits.connections: 10000 may take 20512 open files, and 900 are allowed; "
+        "limits.connections: 10000 may take 20512 open files, and 900 are allowed; "
         "raise ulimit -n, or lower it"
     )
-    assert complaints.splitlines().count(told) == 1
+    first = json.loads(complaints.splitlines()[0])
+    assert (first["level"], first["message"]) == ("warning", told)

@@ -44,11 +44,11 @@ class CannotStop(Sidecar):
 async def test_an_order_to_stop_breaks_the_start_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that hangs ends with 0 and without a word."""
     monkeypatch.setattr(run, "Sidecar", NeverStarts)
-    said: list[str] = []
+    said: list[object] = []
     async with asyncio.timeout(15):
         # Few connections, or it may well have to say that there are not enough open files.
         few = configured(tmp_path, "limits: {connections: 100}")
-        assert await serve(few, said.append, said.append) == 0
+        assert await serve(few, said.append, lambda *complaint: said.append(complaint)) == 0
     assert said == []
 
 
