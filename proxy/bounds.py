@@ -27,7 +27,7 @@ class Bounds:
     target: int = 8 * 1024
     header_timeout: float = 10.0
     send_timeout: float = 60.0
-    connections: int = 10_000
+    connections: int = 8000
 
     @property
     def field(self) -> int:

@@ -4,25 +4,29 @@ import resource
 
 FOR_EACH = 2
 """Files that a connection may take: its own, and one to the Activity server."""
-OTHERS = 512
-"""For calls of the gateway, a Redis, those who are turned away, the admin listener, logs and files."""
+BESIDE = 300
+"""For Discord, a Redis, those who are turned away (100 each at most), the admin listener, logs and files."""
 
 
-def wanted(connections: int) -> int:
-    """Return how many files a sidecar with so many connections may have open."""
-    return connections * FOR_EACH + OTHERS
+def wanted(connections: int, calls: int) -> int:
+    """Return how many files a sidecar may have open, with so many connections and calls of others at once."""
+    return connections * FOR_EACH + calls + BESIDE
 
 
-def make_room(connections: int) -> int | None:
-    """Raise this process's limit of open files (`ulimit -n`) so far that so many connections fit.
+def fitting(files: int, calls: int) -> int:
+    """Return for how many connections so many files are enough; half of all few files stay for the rest."""
+    return max((files - calls - BESIDE) // FOR_EACH, files // (2 * FOR_EACH), 1)
 
-    Returns None when they do, else the limit, which is then as high as it is allowed to be. Without room left
-    nobody gets in, at the admin listener neither.
+
+def make_room(files: int) -> int:
+    """Raise this process's limit of open files (`ulimit -n`) to so many, as far as that is allowed.
+
+    Returns how many there may be now, or `files` where that is enough. Without room left nobody gets in, at
+    the admin listener neither.
     """
-    files = wanted(connections)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= files:
-        return None
+        return files
     allowed = files if hard == resource.RLIM_INFINITY else min(files, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return None if allowed >= files else allowed
+    return allowed

@@ -5,11 +5,12 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from proxy import __version__
 from proxy.configuration import Configuration
-from proxy.descriptors import make_room, wanted
+from proxy.descriptors import fitting, make_room, wanted
 from proxy.heap import settled
 from proxy.server import c_parser_in_use
 from proxy.sidecar import Sidecar
@@ -32,12 +33,7 @@ async def serve(configuration: Configuration, say: Say, complain: Complain, *, t
     if not c_parser_in_use():
         complain(logging.ERROR, "aiohttp runs without its C parser, which is not safe for a proxy")
         return 1
-    connections = configuration.settings.limits.connections
-    allowed = make_room(connections)
-    if allowed is not None:
-        files = f"{connections} may take {wanted(connections)} open files, and {allowed} are allowed"
-        complain(logging.WARNING, f"limits.connections: {files}; raise ulimit -n, or lower it")
-    sidecar = Sidecar(configuration)
+    sidecar = Sidecar(_with_room(configuration, complain))
     async with stop_signals() as (first, second):
         try:
             if not await _unless(first, sidecar.start()):
@@ -56,6 +52,26 @@ async def serve(configuration: Configuration, say: Say, complain: Complain, *, t
         if not await _unless(second, sidecar.stop()):
             await sidecar.stop(at_once=True)
     return 0
+
+
+def _with_room(configuration: Configuration, complain: Complain) -> Configuration:
+    """Make room for all connections; where there is not enough, return the configuration with fewer.
+
+    More than fit would not be turned away, but get in and find no way on, and the operator no way in.
+    """
+    settings = configuration.settings
+    limits, calls = settings.limits, settings.gateway.max_concurrency * (1 + settings.kaltura.enabled)
+    files = wanted(limits.connections, calls)
+    allowed = make_room(files)
+    if allowed == files:
+        return configuration
+    fewer = limits.model_copy(update={"connections": fitting(allowed, calls)})
+    why = f"{limits.connections} may take {files} open files, and {allowed} are allowed"
+    complain(
+        logging.WARNING,
+        f"limits.connections: is {fewer.connections}, for {why}; raise ulimit -n, or lower it",
+    )
+    return replace(configuration, settings=settings.model_copy(update={"limits": fewer}))
 
 
 async def _unless(told: asyncio.Future[int], work: Coroutine[Any, Any, None]) -> bool:

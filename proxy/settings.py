@@ -146,7 +146,7 @@ class LimitSettings(Section):
         default=60.0, description="A client that takes nothing of what it is sent for so long is cut off."
     )
     connections: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="Clients' connections at once; more are turned away."
+        default=8000, ge=1, le=1_000_000, description="Clients' connections at once; more are turned away."
     )
     rate: Frequency = Field(
         default=None,

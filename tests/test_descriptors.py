@@ -2,23 +2,28 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from proxy.descriptors import fitting, wanted
+from proxy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 TRY = (
     "import resource as r; from proxy.descriptors import make_room;"
     "r.setrlimit(r.RLIMIT_NOFILE, ({soft}, {hard}));"
-    "print(make_room({connections}), *r.getrlimit(r.RLIMIT_NOFILE))"
+    "print(make_room({files}), *r.getrlimit(r.RLIMIT_NOFILE))"
 )
 
 
-def tried(soft: int, hard: int, connections: int) -> str:
+def tried(soft: int, hard: int, files: int) -> str:
     """What is returned, and what the limits are then."""
-    words = TRY.format(soft=soft, hard=hard, connections=connections)
+    words = TRY.format(soft=soft, hard=hard, files=files)
     done = subprocess.run(  # noqa: S603  (our own words)
         [sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -26,25 +31,39 @@ def tried(soft: int, hard: int, connections: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "connections", "found"),
+    ("soft", "hard", "files", "found"),
     [
-        (1512, 1512, 500, "None 1512 1512"),
-        (100, 1512, 200, "None 912 1512"),
-        (100, 1512, 501, "1512 1512 1512"),
+        (1512, 1512, 1000, "1000 1512 1512"),
+        (100, 1512, 912, "912 912 1512"),
+        (100, 1512, 1513, "1512 1512 1512"),
     ],
 )
 def test_the_limit_is_raised_as_far_as_wanted_and_allowed(
-    soft: int, hard: int, connections: int, found: str
+    soft: int, hard: int, files: int, found: str
 ) -> None:
-    """No further than it takes, and too little is told."""
-    assert tried(soft, hard, connections) == found
+    """No further than it takes, and what is allowed is told."""
+    assert tried(soft, hard, files) == found
 
 
-def test_run_says_that_connections_will_not_fit(tmp_path: Path) -> None:
-    """Before it is ready, once, and it runs all the same."""
+@pytest.mark.parametrize(
+    ("files", "calls", "connections"), [(20_000, 100, 9800), (900, 100, 250), (256, 100, 64), (1, 1, 1)]
+)
+def test_connections_leave_room_for_the_rest(files: int, calls: int, connections: int) -> None:
+    """Two files each, and what the rest takes; of few files half."""
+    assert fitting(files, calls) == connections
+
+
+def test_the_default_fits_where_20000_files_are_allowed() -> None:
+    """A start with the defaults says nothing on most systems, with Kaltura neither."""
+    settings = Settings()
+    assert wanted(settings.limits.connections, 2 * settings.gateway.max_concurrency) < 20_000
+
+
+def test_run_takes_and_says_how_many_connections_fit(tmp_path: Path) -> None:
+    """Said before it is ready; who comes when there are so many is turned away."""
     (tmp_path / "proxy.yaml").write_text("mode: offline\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0\n")
     words = (
-        "import resource as r, sys; r.setrlimit(r.RLIMIT_NOFILE, (900, 900));"
+        "import resource as r, sys; r.setrlimit(r.RLIMIT_NOFILE, (200, 200));"
         "from proxy.cli import main; sys.exit(main(['run', '-c', 'proxy.yaml']))"
     )
     process = subprocess.Popen(  # noqa: S603  (our own words)
@@ -57,12 +76,19 @@ def test_run_says_that_connections_will_not_fit(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     ready = process.stdout.readline()
+    host, _, port = ready.split("ready: ")[1].split()[0].rpartition(":")
+    with ExitStack() as open_ones:
+        for _ in range(50):
+            open_ones.enter_context(socket.create_connection((host, int(port))))
+        late = open_ones.enter_context(socket.create_connection((host, int(port))))
+        late.sendall(b"GET /api/kaltura/videos HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert late.recv(100).startswith(b"HTTP/1.1 503 ")
     process.terminate()
     _, complaints = process.communicate()
     assert "is ready" in ready
     assert process.returncode == 0
     told = (
-        "limits.connections: 10000 may take 20512 open files, and 900 are allowed; "
+        "limits.connections: is 50, for 8000 may take 16400 open files, and 200 are allowed; "
         "raise ulimit -n, or lower it"
     )
     first = json.loads(complaints.splitlines()[0])
