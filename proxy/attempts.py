@@ -2,19 +2,21 @@
 
 One object a call, since the decision needs the call's own deadline and what the last attempt showed. Delays
 are exponential with full jitter; a longer `Retry-After` wins; a repetition that the deadline would cut short
-is not begun.
+is not begun. The loop is begun only when the first attempt has failed (docs/decisions tells why).
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar, cast
 
-from aiohttp import ClientResponse
-from aiohttp_retry import RetryOptionsBase
+from aiohttp import ClientSession
+from aiohttp_retry import RetryClient, RetryOptionsBase
 
 from proxy.call import Failure
 from proxy.clock import Clock
 from proxy.events import Observe, RetryScheduled, RetrySuppressed
 from proxy.protocols import Budget
+
+R = TypeVar("R")
 
 
 class RetrySettings(Protocol):
@@ -54,6 +56,10 @@ class Attempts(RetryOptionsBase):
     `evaluate_response_callback` and `get_timeout` in turn.
     """
 
+    statuses = ()
+    methods = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+    retry_all_server_errors = False
+
     def __init__(
         self,
         route: str,
@@ -69,10 +75,6 @@ class Attempts(RetryOptionsBase):
     ) -> None:
         # The base's own defaults retry every method on every 5xx, so they are not called for.
         self.attempts = settings.attempts
-        self.statuses = ()
-        self.methods = {"GET", "POST", "PUT", "PATCH", "DELETE"}
-        self.retry_all_server_errors = False
-        self.evaluate_response_callback = self._accept
         self._route = route
         self._settings = settings
         self._repeatable = repeatable
@@ -105,13 +107,17 @@ class Attempts(RetryOptionsBase):
         """What the loop may repeat after: nothing, where the call must not be made again."""
         return (AttemptFailed,) if self._again() else ()
 
-    async def _accept(self, _response: ClientResponse) -> bool:
+    @property
+    def failed(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._last is not None
+
+    async def evaluate_response_callback(self, _response: object) -> bool:
+        """Tell the loop whether to make do with the last answer."""
         return not self._again()
 
-    def get_timeout(self, attempt: int, response: ClientResponse | None = None) -> float:  # noqa: ARG002
-        """Return the delay in seconds before the next attempt, and give up the response it replaces."""
-        if response is not None:
-            response.release()
+    def get_timeout(self, attempt: int, response: object = None) -> float:  # noqa: ARG002
+        """Return the delay in seconds before the next attempt."""
         reason = self._last.failure.kind if self._last else "none"
         self._observe(RetryScheduled(self._route, reason, self._delay))
         return self._delay
@@ -132,3 +138,29 @@ class Attempts(RetryOptionsBase):
             self._observe(RetrySuppressed(self._route, "budget"))
             return False
         return True
+
+
+async def repeated(first: R | AttemptFailed, again: Callable[[], Awaitable[R]], attempts: Attempts) -> R:
+    """Go on after a first attempt that failed, and return the answer that the loop makes do with.
+
+    `first` is what it came to, `again` makes another one. Raises `AttemptFailed`, and what `again` raises.
+    """
+    client = RetryClient(cast("ClientSession", _Replay(first, again)), retry_options=attempts)
+    return cast("R", await client.request("GET", ""))
+
+
+class _Replay(Generic[R]):
+    """What the loop takes for its session: its first request comes to what is known already."""
+
+    def __init__(self, first: R | AttemptFailed, again: Callable[[], Awaitable[R]]) -> None:
+        self._first: R | AttemptFailed | None = first
+        self._again = again
+
+    async def request(self, *_: object, **__: object) -> R:
+        """Make an attempt; what is to be sent is known without the loop."""
+        first, self._first = self._first, None
+        if first is None:
+            return await self._again()
+        if isinstance(first, AttemptFailed):
+            raise first
+        return first

@@ -1,35 +1,26 @@
 """The source `gateway`: one call of the API Gateway, with deadline, retries, token and breaker.
 
 Read `Gateway.__call__` for a call and `_Exchange` for an attempt. An attempt passes the token, then the
-breaker, then the wire, and its answer is judged before the breaker hears of it: a 200 that is an HTML page
+breaker, then the client, and its answer is judged before the breaker hears of it: a 200 that is an HTML page
 is a failure of the gateway like a 500.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import orjson
-from aiohttp import (
-    ClientHandlerType,
-    ClientRequest,
-    ClientResponse,
-    ClientSession,
-    hdrs,
-)
-from aiohttp_retry import RetryClient
-from yarl import URL
 
-from proxy.attempts import AttemptFailed, Attempts, RetrySettings
+from proxy.attempts import AttemptFailed, Attempts, RetrySettings, repeated
 from proxy.call import Answer, Call, Failure, FailureKind, Problem, SourceFailed, Subject, missing
 from proxy.clock import Clock
 from proxy.events import AttemptEnded, ContractViolated, Observe, RetrySuppressed
 from proxy.frozen import frozen
+from proxy.gateway_client import GatewayRequest, GatewayResponse, Send
 from proxy.grant import TokenError
 from proxy.inputs import called_with
 from proxy.protocols import Breaker, Budget, Permit, Tokens
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge, retry_after_seconds
-from proxy.wire import exchanged
 
 # A pause that a 429 asks for is waited out by a retry up to here, and by the breaker from here on (seconds).
 LONG_PAUSE = 1.0
@@ -43,12 +34,11 @@ _OUTCOMES: Mapping[type[Verdict], str] = {Usable: "ok", Missing: "missing", Refu
 class Gateway:
     """Answers a call from the API Gateway.
 
-    `base` is the base URL without a trailing slash; `attempt_timeout` is in seconds; `scope` gives the values
-    that every mapping may use.
+    `client` makes one exchange; `attempt_timeout` is in seconds; `scope` gives the values that every mapping
+    may use.
     """
 
-    base: str
-    session: ClientSession
+    client: Send
     tokens: Callable[[Subject], Tokens]
     breakers: Mapping[str, Breaker]
     retry: RetrySettings
@@ -77,25 +67,15 @@ class Gateway:
         )
         exchange = _Exchange(self, call, attempts)
         values = called_with(route.inputs, call.values)
-        try:
-            url = URL(self.base + route.call.render(values), encoded=True)
-        except ValueError as error:
-            return _mistake(400, str(error), "invalid_request")
         body = None
-        headers = {hdrs.ACCEPT: "application/json", "X-Request-Id": call.request_id}
         if route.send is not None:
             body = orjson.dumps(route.send.render({**self.scope(), **values, **subject_values(call.subject)}))
-            headers[hdrs.CONTENT_TYPE] = "application/json"
-        client = RetryClient(self.session, retry_options=attempts)
         try:
-            await client.request(
-                route.call.method,
-                url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                middlewares=(exchange.with_token, exchange.attempt),
-            )
+            request = GatewayRequest(route.call.method, route.call.render(values), call.request_id, body)
+        except ValueError as error:
+            return _mistake(400, str(error), "invalid_request")
+        try:
+            await exchange.answered(request)
         except AttemptFailed as error:
             raise SourceFailed(error.failure) from None
         return self._answer(call, exchange.verdict)
@@ -131,7 +111,19 @@ class _Exchange:
     attempts: Attempts
     verdict: Verdict | None = field(default=None)
 
-    async def with_token(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    async def answered(self, request: GatewayRequest) -> GatewayResponse:
+        """Return the answer that the call makes do with: the first one, or what came of the repeats."""
+        attempt = _then(self.with_token, _then(self.attempt, self.gateway.client))
+        first: GatewayResponse | AttemptFailed
+        try:
+            first = await attempt(request)
+        except AttemptFailed as error:
+            first = error
+        if isinstance(first, AttemptFailed) or self.attempts.failed:
+            return await repeated(first, lambda: attempt(request), self.attempts)
+        return first
+
+    async def with_token(self, request: GatewayRequest, send: Send) -> GatewayResponse:
         """Send the request as its subject; a token that is refused is replaced once."""
         self.attempts.begin()
         tokens = self.gateway.tokens(self.call.subject)
@@ -143,7 +135,7 @@ class _Exchange:
         await self._authorize(request, tokens)
         return await send(request)
 
-    async def _authorize(self, request: ClientRequest, tokens: Tokens) -> int:
+    async def _authorize(self, request: GatewayRequest, tokens: Tokens) -> int:
         left = self._left()
         try:
             token = tokens.at_hand()
@@ -156,19 +148,19 @@ class _Exchange:
             detail = f"no token: {error.detail}"
             failure = Failure("gateway", FailureKind.TOKEN, detail, retry_after=error.retry_after)
             raise SourceFailed(failure) from None
-        request.headers[hdrs.AUTHORIZATION] = f"Bearer {token.value}"
+        request.authorization = token.authorization
         return token.generation
 
-    async def attempt(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    async def attempt(self, request: GatewayRequest, send: Send) -> GatewayResponse:
         """Make one attempt, judge its answer and tell the breaker."""
         gateway = self.gateway
-        allowed = min(gateway.attempt_timeout, self._left())
+        request.allowed = allowed = min(gateway.attempt_timeout, self._left())
         permit = self._permit()
         start = gateway.clock.monotonic()
         outcome = "cancelled"
         try:
-            response, body = await exchanged(request, send, allowed)
-            verdict = self._judge(response, body)
+            response = await send(request)
+            verdict = self._judge(response)
             outcome = _outcome(verdict)
             _tell(permit, verdict, gateway.clock.monotonic() - start)
             return response
@@ -201,14 +193,14 @@ class _Exchange:
             raise SourceFailed(_late("the gateway did not answer in time"))
         return left
 
-    def _judge(self, response: ClientResponse, body: bytes) -> Verdict:
+    def _judge(self, response: GatewayResponse) -> Verdict:
         gateway = self.gateway
         verdict = judge(
             self.call.route,
             response.status,
-            body,
+            response.body,
             {**gateway.scope(), **self.call.values},
-            retry_after_seconds(response.headers.get(hdrs.RETRY_AFTER), gateway.clock.time()),
+            retry_after_seconds(response.retry_after, gateway.clock.time()),
         )
         self.verdict = verdict
         self.attempts.ended(None)
@@ -217,6 +209,11 @@ class _Exchange:
             if verdict.field is not None:
                 gateway.observe(ContractViolated(self.call.route.name, verdict.field))
         return verdict
+
+
+def _then(stage: Callable[[GatewayRequest, Send], Awaitable[GatewayResponse]], send: Send) -> Send:
+    """Return a stage in front of what it sends by."""
+    return lambda request: stage(request, send)
 
 
 def paged(call: Call, reply: dict[str, object]) -> dict[str, object]:

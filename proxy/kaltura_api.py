@@ -104,7 +104,7 @@ class KalturaApi:
                 permit.failure(self.clock.monotonic() - start)
             if error.failure.kind is FailureKind.CONTRACT:
                 raise Unusable("body", error.failure.detail, None) from None
-            raise SourceFailed(replace(error.failure, source="kaltura")) from None
+            raise SourceFailed(error.failure) from None
         except (Complained, SourceFailed) as error:
             _tell(permit, error, self.clock.monotonic() - start)
             raise

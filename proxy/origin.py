@@ -67,7 +67,7 @@ class Origin:
         """Cut all connections."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self._drop_idle()
+        self.drop_idle()
         for connection in [*self.in_use]:
             connection.abort()
 
@@ -134,7 +134,7 @@ class Origin:
     def forsake(self, connection: OriginConnection) -> None:
         """Release a kept connection on which no answer came."""
         self.release(connection)
-        self._drop_idle()  # a server that was replaced: they are older than this one, and no better
+        self.drop_idle()
 
     def release(self, connection: OriginConnection) -> None:
         """Take back a connection whose exchange is over, at its end or before."""
@@ -145,7 +145,11 @@ class Origin:
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(self._keep, self._sweep)
 
-    def _drop_idle(self) -> None:
+    def drop_idle(self) -> None:
+        """Cut the idle connections, since one of them turned out dead.
+
+        Where a server was replaced, they are all older than it, and no better.
+        """
         for connection in self._idle:
             connection.abort()
         self._idle.clear()

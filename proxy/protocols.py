@@ -12,6 +12,11 @@ class Token(Protocol):
         ...
 
     @property
+    def authorization(self) -> bytes:
+        """What the field `Authorization` says with it."""
+        ...
+
+    @property
     def generation(self) -> int:
         """What is named when it is voided."""
         ...

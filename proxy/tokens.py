@@ -27,10 +27,17 @@ LONGEST_RETRY_AFTER = 300.0
 
 @frozen
 class Token:
-    """A bearer token, and which one in the row of its subject's tokens it is."""
+    """A bearer token, and which one in the row of its subject's tokens it is.
+
+    `authorization` is the field's value that it makes (RFC 6750 section 2.1), written once.
+    """
 
     value: str = field(repr=False)
     generation: int
+    authorization: bytes = field(init=False, default=b"", repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "authorization", b"Bearer " + self.value.encode())
 
 
 @frozen

@@ -1,7 +1,7 @@
 """Puts together what a call of the gateway passes.
 
 breaker open? -> slow start -> bulkhead -> by which table? -> deadline, retry and its budget
-  -> token -> breaker -> wire
+  -> token -> breaker -> client
 """
 
 import ssl
@@ -18,6 +18,7 @@ from proxy.dialects import Adapting, AutoDialect, Dialects, FixedDialect, Questi
 from proxy.events import BreakerChanged
 from proxy.frozen import frozen
 from proxy.gateway import Gateway, subject_values
+from proxy.gateway_client import GatewayClient
 from proxy.gateway_settings import GatewaySettings
 from proxy.kept_back import KeptBack
 from proxy.login import GatewayLogin, Guarded
@@ -42,7 +43,7 @@ class Upstream:
 
 
 def gateway_session(settings: GatewaySettings, tls: ssl.SSLContext | None = None) -> ClientSession:
-    """Return the session for the gateway: no cookies, no environment, no silent repeats.
+    """Return the session for what is asked of the gateway beside calls: no cookies, no silent repeats.
 
     `tls` is what to make of its certificate; None for what the system trusts.
     """
@@ -64,13 +65,15 @@ async def open_gateway(shop: Workshop, subject: Subject) -> Upstream:
     settings, tables = shop.configuration.settings.gateway, shop.configuration.tables
     tls = shop.client_tls("gateway", settings.tls)
     session = await shop.resources.enter_async_context(gateway_session(settings, tls))
+    client = await shop.resources.enter_async_context(
+        GatewayClient(settings.url, connect_timeout=settings.timeout.connect, tls=tls)
+    )
     groups = sorted({route.group for route in shop.routes if route.call is not None})
     breakers = {name: shop.breaker(name) for name in (*groups, TOKEN_BREAKER)}
     tokens = _service_tokens(shop, session, subject, breakers[TOKEN_BREAKER])
     users = _user_tokens(shop, session, breakers[TOKEN_BREAKER])
     gateway = Gateway(
-        base=settings.url,
-        session=session,
+        client=client,
         tokens=lambda caller: users.of(caller) if caller.kind == "user" else tokens,
         breakers=breakers,
         retry=settings.retry,

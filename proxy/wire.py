@@ -1,4 +1,4 @@
-"""One exchange with the gateway on the wire: the whole answer within its time, or how it failed."""
+"""One exchange with Kaltura on the wire: the whole answer within its time, or how it failed."""
 
 import asyncio
 
@@ -18,6 +18,7 @@ from proxy.attempts import AttemptFailed
 from proxy.call import Failure, FailureKind
 
 MAX_ANSWER = 8 * 1024 * 1024
+"""Bytes of an answer's body, the gateway's as well, as it came and decoded."""
 
 
 async def exchanged(
@@ -61,4 +62,4 @@ async def _read(response: ClientResponse) -> bytes:
 
 
 def _failed(kind: FailureKind, detail: str, *, sent: bool = True) -> AttemptFailed:
-    return AttemptFailed(Failure("gateway", kind, detail), sent=sent)
+    return AttemptFailed(Failure("kaltura", kind, detail), sent=sent)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from proxy.call import Answer, Call, Failure, FailureKind, SourceFailed, Subject
 from proxy.clock import Clock
 from proxy.events import Event
 from proxy.gateway import Gateway
+from proxy.gateway_client import GatewayClient
 from proxy.grant import TokenError
 from proxy.protocols import Breaker, Tokens
 from proxy.route import Route
@@ -203,11 +204,31 @@ async def scripted(*steps: Step) -> AsyncIterator[Origin]:
         yield origin
 
 
+Clients = Callable[[str], GatewayClient]
+
+
 @asynccontextmanager
-async def gateway_session(limit: int = 0) -> AsyncIterator[ClientSession]:
+async def gateway_clients() -> AsyncIterator[Clients]:
+    """Give a client for each base URL, and see at the end that none holds a connection."""
+    made: dict[str, GatewayClient] = {}
+
+    def client(base: str) -> GatewayClient:
+        if base not in made:
+            made[base] = GatewayClient(base, connect_timeout=PATIENCE)
+        return made[base]
+
+    async with AsyncExitStack() as closing:
+        yield client
+        for each in made.values():
+            await closing.enter_async_context(each)
+            assert not each.in_use
+
+
+@asynccontextmanager
+async def gateway_session() -> AsyncIterator[ClientSession]:
     """Open a session as the sidecar has for the gateway, and see at the end that no connection is held."""
     async with ClientSession(
-        connector=TCPConnector(limit=limit),
+        connector=TCPConnector(limit=0),
         cookie_jar=DummyCookieJar(),
         timeout=ClientTimeout(total=None, sock_connect=PATIENCE),
     ) as session:
@@ -242,7 +263,7 @@ class Bench:
     """
 
     base: str
-    session: ClientSession
+    clients: Clients
     clock: Clock
     retry: Retry = field(default_factory=Retry)
     attempt_timeout: float = PATIENCE
@@ -258,8 +279,7 @@ class Bench:
     def gateway(self) -> Gateway:
         """The source."""
         return Gateway(
-            base=self.base,
-            session=self.session,
+            client=self.clients(self.base),
             tokens=lambda _subject: self.keeper or self.tokens,
             breakers=dict.fromkeys(("catalog", "playback", "gateway"), self.guard or self.breaker),
             retry=self.retry,
@@ -296,11 +316,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*steps: Step, limit: int = 0, **changes: Any) -> AsyncIterator[tuple[Bench, Origin]]:
+async def bench(*steps: Step, **changes: Any) -> AsyncIterator[tuple[Bench, Origin]]:
     """Put the source in front of a gateway with that script; `changes` are fields of the bench."""
-    async with scripted(*steps) as origin, gateway_session(limit) as session:
+    async with scripted(*steps) as origin, gateway_clients() as clients:
         settings: dict[str, Any] = {"clock": FakeClock(), **changes}
-        yield Bench(f"{origin.url.origin()}/api", session, **settings), origin
+        yield Bench(f"{origin.url.origin()}/api", clients, **settings), origin
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from proxy.ladder import Ladder, Policy
 from proxy.memory_store import MemoryStore
 from proxy.tokens import Token
 from tests.clocks import FakeClock
-from tests.gateway_fakes import NOW, Bench, FakeTokens, gateway_session
+from tests.gateway_fakes import NOW, Bench, FakeTokens, gateway_clients, gateway_session
 from tests.listener_fakes import Bench as ListenerBench
 from tests.listener_fakes import listening
 from tests.origins import Message, Origin, Reader, Writer, raw_origin, read_message
@@ -113,9 +113,9 @@ async def whole_way(name: Recording) -> AsyncIterator[Way]:
     async def nelly(_: object) -> Subject:
         return NELLY
 
-    async with replaying(name) as origin, gateway_session() as session:
+    async with replaying(name) as origin, gateway_clients() as clients, gateway_session() as session:
         base = f"{origin.url.origin()}/api"
-        it = Bench(base, session, FakeClock(), tokens=RecordedTokens(name))
+        it = Bench(base, clients, FakeClock(), tokens=RecordedTokens(name))
         questions = Questions(base, session, lambda: it.tokens, plan, 5.0, scope)
         dialects = AutoDialect(plan, newer, questions, it.clock, it.events.append)
         ladder = Ladder(

@@ -1,18 +1,23 @@
 """When a failed call is made again, after how long, and what is told of it."""
 
-from typing import cast
-
-from aiohttp import ClientResponse
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.attempts import AttemptFailed, Attempts
+from proxy.attempts import AttemptFailed, Attempts, repeated
 from proxy.call import Failure, FailureKind
 from proxy.events import RetryScheduled, RetrySuppressed
+from proxy.gateway_client import GatewayResponse
 from tests.clocks import FakeClock
 from tests.gateway_fakes import Events, FakeBudget, Retry
 
-ANSWER = cast("ClientResponse", None)  # the answer itself is not looked at
+
+def http_answer(status: int) -> GatewayResponse:
+    """Return an answer."""
+    return GatewayResponse("GET", status, None, b"")
+
+
+ANSWER = http_answer(200)  # the answer itself is not looked at
 
 
 def attempts(
@@ -64,7 +69,6 @@ async def test_a_failed_answer_is_refused_while_attempts_are_left() -> None:
     """The loop is told to accept the last answer, and no failed one before it."""
     options = attempts(Retry(attempts=2))
     accept = options.evaluate_response_callback
-    assert accept is not None
     options.ended(failed())
     assert not await accept(ANSWER)
     options.begin()
@@ -188,17 +192,44 @@ def test_a_failure_says_no_more_than_its_detail() -> None:
     assert str(failed()) == "the gateway answered 503"
 
 
-def test_the_answer_that_is_given_up_is_released() -> None:
-    """The connection of an answer that another one replaces goes back to the pool."""
-    released = []
+async def test_the_loop_begins_with_what_is_known() -> None:
+    """The first attempt is not made once more: only what follows it is, until there is an answer."""
+    answers = [failed(), http_answer(503), http_answer(200)]
+    made: list[object] = []
 
-    class Response:
-        def release(self) -> None:
-            released.append(self)
+    async def again() -> GatewayResponse:
+        options.begin()
+        answer = answers[len(made) + 1]
+        made.append(answer)
+        assert isinstance(answer, GatewayResponse)
+        options.ended(failed() if answer.status == 503 else None)
+        return answer
 
-    response = Response()
-    attempts().get_timeout(1, cast("ClientResponse", response))
-    assert released == [response]
+    events = Events()
+    options = attempts(events=events)
+    first = answers[0]
+    assert isinstance(first, AttemptFailed)
+    options.ended(first)
+    assert await repeated(first, again, options) is answers[2]
+    assert made == answers[1:]
+    assert len(events.of(RetryScheduled)) == 2
+
+
+@pytest.mark.parametrize("first", [failed(retryable=False), http_answer(403)])
+async def test_a_first_failure_that_is_final_stays(first: GatewayResponse | AttemptFailed) -> None:
+    """Whether it was an answer or none, it is what the loop ends with."""
+
+    async def again() -> GatewayResponse:
+        raise AssertionError("nothing is to be repeated")
+
+    options = attempts()
+    options.ended(failed(retryable=False))
+    if isinstance(first, GatewayResponse):
+        assert await repeated(first, again, options) is first
+    else:
+        with pytest.raises(AttemptFailed) as caught:
+            await repeated(first, again, options)
+        assert caught.value is first
 
 
 async def test_a_spent_budget_ends_the_retries_of_all() -> None:

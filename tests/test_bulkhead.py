@@ -13,7 +13,7 @@ from proxy.gateway_settings import GatewaySettings
 from proxy.login import GatewayLogin
 from proxy.upstream import gateway_session
 from tests.clocks import FakeClock, settle, until
-from tests.gateway_fakes import Bench, Hang, http
+from tests.gateway_fakes import Bench, Hang, gateway_clients, http
 from tests.origins import PATIENCE as TEST_PATIENCE
 from tests.origins import Reader, Writer, raw_origin, read_message
 from tests.tables import a_call, a_route
@@ -287,10 +287,14 @@ async def test_a_gateway_full_of_calls_keeps_no_token_from_them() -> None:
         await hang(reader, writer)
 
     limit = 120  # more than the hundred connections that a session has if it is not told otherwise
-    async with raw_origin(serve) as origin, gateway_session(GatewaySettings()) as session:
+    async with (
+        raw_origin(serve) as origin,
+        gateway_clients() as clients,
+        gateway_session(GatewaySettings()) as session,
+    ):
         base = f"{origin.url.origin()}/api"
         clock = FakeClock()
-        bulkhead = Bulkhead.of(Bench(base, session, clock).gateway, limit, clock, LONG)
+        bulkhead = Bulkhead.of(Bench(base, clients, clock).gateway, limit, clock, LONG)
         route_call = a_call(a_route(group="catalog"), {"id": "1"})
         calls = [asyncio.create_task(bulkhead(route_call)) for _ in range(limit)]
         async with asyncio.timeout(TEST_PATIENCE):

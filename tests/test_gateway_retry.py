@@ -136,8 +136,8 @@ async def test_a_pause_within_the_deadline_is_taken() -> None:
 
 
 async def test_a_discarded_answer_gives_its_connection_back() -> None:
-    """With a pool of one connection the retry gets the one that the failed answer had, and waits for none."""
-    async with bench(BROKEN, http(200, HTML), FOUND, limit=1) as (it, origin):
+    """The retry goes by the connection that the failed answer came by."""
+    async with bench(BROKEN, http(200, HTML), FOUND) as (it, origin):
         await it.ask()
     assert len(origin.received) == 3
     assert origin.connections == 1
@@ -145,15 +145,15 @@ async def test_a_discarded_answer_gives_its_connection_back() -> None:
 
 async def test_a_repeat_with_a_new_token_needs_no_second_connection() -> None:
     """The same holds for the repeat after a 401."""
-    async with bench(http(401, {"error": "no"}), FOUND, limit=1) as (it, origin):
+    async with bench(http(401, {"error": "no"}), FOUND) as (it, origin):
         await it.ask()
     assert origin.connections == 1
 
 
 async def test_what_was_not_read_to_its_end_gives_its_connection_up() -> None:
-    """An answer that is given up halfway does not keep the pool's one connection either."""
+    """An answer that is given up halfway is not read to its end by the next one."""
     endless = Part(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b" " * 9_000_000)
-    async with bench(endless, FOUND, limit=1) as (it, origin):
+    async with bench(endless, FOUND) as (it, origin):
         await it.ask()
     assert origin.connections == 2
     assert it.events.of(RetryScheduled) == [RetryScheduled("video", "contract", 0.0)]

@@ -15,7 +15,7 @@ from proxy.sandbox import Sandbox
 from proxy.sandbox_faults import Fault, Faults
 from proxy.tokens import TokenKeeper
 from tests.breakers import Settings
-from tests.gateway_fakes import SUBJECT, Bench, Retry, content, gateway_session
+from tests.gateway_fakes import SUBJECT, Bench, Retry, content, gateway_clients, gateway_session
 from tests.origins import PATIENCE
 from tests.tables import routes
 
@@ -26,8 +26,8 @@ VIDEO: dict[str, Value] = {"videoId": "1_e0000003"}
 async def sandboxed(**changes: Any) -> AsyncIterator[tuple[Bench, Sandbox]]:
     """Put source, keeper and breaker in front of a sandbox of the plan's manner."""
     clock = SystemClock()
-    async with Sandbox(manner="plan") as sandbox, gateway_session() as session:
-        it = Bench(sandbox.gateway_url, session, clock, **{"retry": Retry(attempts=1), **changes})
+    async with Sandbox(manner="plan") as sandbox, gateway_clients() as clients, gateway_session() as session:
+        it = Bench(sandbox.gateway_url, clients, clock, **{"retry": Retry(attempts=1), **changes})
         login = GatewayLogin(sandbox.gateway_url, session, SUBJECT, 5.0, clock)
         keeper = TokenKeeper(
             login.login, login.refresh, clock=clock, random=lambda: 0.0, observe=it.events.append
