@@ -45,9 +45,12 @@ def open_shortcuts(
             return error.failure
         return None
 
+    def lets_through(route: Route) -> bool:
+        return breakers[route.group].retry_after == 0.0
+
     shared = (fields, client, request_ids, shop.clock, shop.observe, admit)
     ready = Ready(keeping.store, keeping.key, dialects.route, *shared)
-    standing = Standing(keeping.quiet, kept_back, keeping.key, dialects.route, *shared)
+    standing = Standing(keeping.quiet, kept_back, lets_through, keeping.key, dialects.route, *shared)
 
     def learn(target: str, call: Call, answer: Answer) -> None:
         ready.learn(target, call, answer)

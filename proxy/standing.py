@@ -48,11 +48,13 @@ class Standing:
     """Gives canned answers again, and learns them from the listener.
 
     `quiet` tells whether nothing is kept or under way for a call's `key`; `kept_back` asks the route's
-    breaker, and returns why it lets no call through, if so. The rest is as in `proxy.ready.Ready`.
+    breaker, and returns why it lets no call through, if so; `lets_through` looks without asking.
+    The rest is as in `proxy.ready.Ready`.
     """
 
     quiet: Callable[[str], bool]
     kept_back: Callable[[Route], Failure | None]
+    lets_through: Callable[[Route], bool]
     key: Callable[[Call], str]
     route: Callable[[str], Route]
     fields: Callable[[Answer, str], CIMultiDict[str]]
@@ -103,7 +105,10 @@ class Standing:
         if start >= known.until or route is not self.route(route.name) or not self.quiet(known.key):
             return False
         client = self.client(peer, request.headers)
-        if self.admit is not None and (shows_who(request) or self.admit(client) is not None):
+        # Who is admitted here must not come to the listener any more, which would ask for another token.
+        if self.admit is not None and (
+            shows_who(request) or self.lets_through(route) or self.admit(client) is not None
+        ):
             return False
         failure = self.kept_back(route)  # last, because it counts
         if failure is None:

@@ -72,6 +72,7 @@ async def outage(
     standing = it.standing = Standing(
         lambda _key: it.quiet,
         lambda _route: it.kept_back,
+        lambda _route: it.kept_back is None,
         lambda _call: "key",
         route,
         provenance,
@@ -239,6 +240,22 @@ async def test_the_second_is_asked_where_the_first_leaves_a_request_alone() -> N
     assert either(one("c", False), one("d", True))(nothing, None, nothing)
     assert not either(one("e", False), one("f", False))(nothing, None, nothing)
     assert asked == ["a", "c", "d", "e", "f"]
+
+
+async def test_a_request_that_the_breaker_lets_through_again_counts_once(tmp_path: Path) -> None:
+    """Nothing is taken of a client's rate here that the listener takes as well."""
+    async with watching(tmp_path, "limits: {rate: 1/h, burst: 3}") as (_, sidecar, viewer):
+        breaker = sidecar.parts.breakers["catalog"]
+        breaker.force_open()
+        replies = [await viewer.ask("GET", "/api/kaltura/video/1_e0000003")]
+        breaker.reset()
+        replies += [await viewer.ask("GET", "/api/kaltura/video/1_e0000003") for _ in range(3)]
+    assert [(reply.status, reply.source) for reply in replies] == [
+        (200, "canned"),
+        (200, "gateway"),
+        (200, "cache"),
+        (429, None),
+    ]
 
 
 async def test_a_sidecar_in_an_outage_answers_at_once(tmp_path: Path) -> None:
