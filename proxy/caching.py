@@ -11,16 +11,16 @@ of anything, and what is asked for most must not be what is lost first.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Literal
-from urllib.parse import quote
 
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed, Value, missing
 from proxy.clock import Clock
 from proxy.events import CacheLooked, Observe
 from proxy.flights import Flight, Flights
 from proxy.frozen import frozen
+from proxy.paths import escaped
 from proxy.route import Route
 from proxy.store import Entry, Store
 
@@ -35,7 +35,7 @@ class Keys:
     """Names entries. `scope` is what else decides an answer: the gateway's address and the partner."""
 
     scope: str
-    _digests: dict[int, tuple[Route, str]] = field(default_factory=dict, repr=False)
+    _known: dict[int, tuple[Route, str, Sequence[tuple[str, str]]]] = field(default_factory=dict, repr=False)
 
     def key(self, call: Call) -> str:
         """Return the one key for all spellings of the same call: the route's own values, nothing else."""
@@ -43,19 +43,17 @@ class Keys:
 
     def of(self, route: Route, given: Mapping[str, Value]) -> str:
         """Return the key of a route's answer for these values."""
-        values = "&".join(
-            f"{quote(name)}={quote(str(value), safe='')}" for name, value in sorted(given.items())
-        )
-        return f"{route.name}:{self._digest(route)}:{values}"
+        known = self._known.get(id(route))
+        if known is None:
+            known = self._known[id(route)] = self._looked_at(route)
+        return known[1] + "&".join([prefix + escaped(given[name]) for name, prefix in known[2]])
 
-    def _digest(self, route: Route) -> str:
-        known = self._digests.get(id(route))
-        if known is not None:
-            return known[1]
+    def _looked_at(self, route: Route) -> tuple[Route, str, Sequence[tuple[str, str]]]:
+        """Return what is the same in all keys of a route; the route too, so that its id is nobody else's."""
         made_by = f"{self.scope}\n{route.call}\n{route.reply and route.reply.text}"
         digest = hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
-        self._digests[id(route)] = route, digest  # the route too: its id is nobody else's meanwhile
-        return digest
+        names = [(name, f"{escaped(name)}=") for name in sorted(route.inputs)]
+        return route, f"{route.name}:{digest}:", names
 
 
 @frozen

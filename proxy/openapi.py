@@ -17,7 +17,8 @@ from proxy.configuration import load
 from proxy.credentials import COOKIE
 from proxy.inputs import Input
 from proxy.lookup import carried_directory
-from proxy.route import JsonType, Route
+from proxy.route import Route
+from proxy.shape import JsonType
 
 Part = dict[str, Any]
 

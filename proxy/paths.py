@@ -37,6 +37,12 @@ def split_target(target: str) -> tuple[str, str]:
     return path, query
 
 
+def escaped(value: object) -> str:
+    """Return a value's text as one segment or one value of a query: nothing in it but what is unreserved."""
+    text = str(value)
+    return text if _PLAIN_SEGMENT.fullmatch(text) else quote(text, safe="")  # most are plain
+
+
 def without_discord_prefix(target: str) -> str:
     """Return `/X` for `/.proxy/X`, as Discord's edge does; anything else comes back as it is."""
     if target.startswith("/.proxy/"):
@@ -181,13 +187,12 @@ class CallTemplate:
         Raises ValueError for a value that some server could read as more or less than one segment.
         """
         path = "".join(
-            "/" + (_as_segment(text, values[text]) if is_slot else text) for text, is_slot in self.path
+            ["/" + (_as_segment(text, values[text]) if is_slot else text) for text, is_slot in self.path]
         )
         if not self.query:
             return path
         return f"{path}?" + "&".join(
-            f"{key}={quote(str(values[text]), safe='') if is_slot else text}"
-            for key, text, is_slot in self.query
+            [f"{key}={escaped(values[text]) if is_slot else text}" for key, text, is_slot in self.query]
         )
 
     def __str__(self) -> str:

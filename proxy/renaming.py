@@ -66,7 +66,44 @@ def _select(node: Node) -> Step | None:
         if step is None:
             return None
         pairs.append((pair["value"], step))
-    return lambda value, scope: None if value is None else {key: step(value, scope) for key, step in pairs}
+
+    def select(value: object, scope: Scope) -> object:
+        return None if value is None else {key: step(value, scope) for key, step in pairs}
+
+    return _rename(node, select) or select
+
+
+def _rename(node: Node, select: Step) -> Step | None:
+    """Return what says the same as `select`, sooner, where it picks nothing but fields of an object.
+
+    Each may have something that stands in where it is not there, as in `{title: title, views: views || 0}`.
+    """
+    names: dict[str, str] = {}
+    instead: list[tuple[str, Step]] = []
+    for pair in node["children"]:
+        key, picked = pair["value"], pair["children"][0]
+        if picked["type"] == "or_expression":
+            picked, other = picked["children"]
+            step = plain(other)
+            if step is None:
+                return None
+            instead.append((key, step))
+        if picked["type"] != "field" or key in names:
+            return None
+        names[key] = picked["value"]
+    pairs = tuple(names.items())
+
+    def rename(value: object, scope: Scope) -> object:
+        if not isinstance(value, dict):
+            return select(value, scope)
+        pick = value.get
+        found = {key: pick(name) for key, name in pairs}
+        for key, step in instead:
+            if not found[key] and _is_false(found[key]):
+                found[key] = step(value, scope)
+        return found
+
+    return rename
 
 
 def _flatten(node: Node) -> Step | None:

@@ -16,12 +16,12 @@ from proxy.inputs import ID_PATTERN, Input
 from proxy.mapping import ReplyMapping
 from proxy.misfits import Misfits
 from proxy.paths import CallTemplate, PathPattern
+from proxy.shape import FieldPath, JsonType, Shape
 from proxy.template import BUILT_IN, JsonTemplate
 from proxy.units import Duration
 
 FallbackName = Literal["stale", "kaltura", "activity", "canned"]
 KalturaCall = Literal["video", "list", "search", "session"]
-JsonType = Literal["string", "number", "boolean", "array", "object"]
 SUBJECT_NAMES = frozenset({"subject.discordId", "subject.username", "subject.roles"})
 RESERVED = BUILT_IN | SUBJECT_NAMES
 IN_REPLY = frozenset({"partnerId"})
@@ -48,27 +48,6 @@ Send = Annotated[JsonTemplate, Compiled(_compile_send, (("type", "object"),))]
 
 
 _OTHERS_BREAKERS = frozenset({"token", "kaltura"})
-
-
-class FieldPath(str):
-    """A field of a reply: `title`, or `videos[].id` for that field of each element of a list."""
-
-    __slots__ = ("__dict__",)  # where `parts` is remembered
-
-    @classmethod
-    def parse(cls, value: object) -> "FieldPath":
-        """Read a field path. Raises ValueError for anything deeper."""
-        path = text(value)
-        head, brackets, tail = path.partition("[].")
-        if not head.isidentifier() or (brackets and not tail.isidentifier()):
-            raise ValueError(f"{path!r} is not a field, like title or videos[].title")
-        return cls(path)
-
-    @cached_property
-    def parts(self) -> tuple[str, str | None]:
-        """The field, and the element's field behind `[].`."""
-        head, _, tail = self.partition("[].")
-        return head, tail or None
 
 
 Field_ = Annotated[FieldPath, Compiled(FieldPath.parse)]
@@ -307,6 +286,11 @@ class Route(BaseModel):
             if name not in self.input
         }
         return {**from_path, **self.input}
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What the reply has to be."""
+        return Shape.of(self.require, self.types)
 
     @property
     def repeatable(self) -> bool:

@@ -14,17 +14,11 @@ import orjson
 from proxy.call import FailureKind
 from proxy.frozen import frozen
 from proxy.mapping import UnmappableReply
-from proxy.route import FieldPath, JsonType, Route
+from proxy.route import Route
+from proxy.shape import FieldPath, Fields
 
 LONGEST_RETRY_AFTER = 86_400.0
 RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-_TYPES: Mapping[JsonType, tuple[type, ...]] = {
-    "string": (str,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-}
 
 
 @frozen
@@ -122,10 +116,7 @@ def _judge_content(route: Route, status: int, body: bytes, scope: Mapping[str, o
     written = _written(reply) if isinstance(reply, dict) else None
     if not isinstance(reply, dict) or written is None:
         return _violation(status, "body", "the gateway's answer has another shape")
-    verdict = checked(route, status, reply)
-    if isinstance(verdict, Usable) and verdict.reply is reply:
-        return Usable(reply, verdict.violations, written)
-    return verdict
+    return checked(route, status, reply, written=written)
 
 
 def _written(reply: dict[str, object]) -> bytes | None:
@@ -136,65 +127,64 @@ def _written(reply: dict[str, object]) -> bytes | None:
         return None
 
 
-def checked(route: Route, status: int, reply: dict[str, object], whose: str = "the gateway's") -> Verdict:
-    """Hold a mapped reply against what the route requires of it; `whose` answer it is, an error tells."""
-    plain = [field for field in route.require if field.parts[1] is None]
-    absent = [field for field in plain if reply.get(field) is None]
-    if absent and len(absent) == len(plain) and route.absent == "missing":
+def checked(
+    route: Route,
+    status: int,
+    reply: dict[str, object],
+    whose: str = "the gateway's",
+    written: bytes | None = None,
+) -> Verdict:
+    """Hold a mapped reply against what the route requires of it.
+
+    `whose` answer it is, an error tells; `written` is the reply as JSON, where it is at hand.
+    """
+    itself, lists = route.shape
+    absent = [path for path, key in itself.required if reply.get(key) is None]
+    if absent and len(absent) == len(itself.required) and route.absent == "missing":
         return Missing()
     if absent:
         return _violation(status, absent[0], f"{whose} answer has no {absent[0]}")
-    for field, wanted in route.types.items():
-        if field.parts[1] is None and not _is(reply.get(field), wanted):
-            return _violation(status, field, f"{field} in {whose} answer is no {wanted}")
-    return _check_elements(route, status, reply, whose)
-
-
-def _check_elements(route: Route, status: int, reply: dict[str, object], whose: str) -> Verdict:
-    """Leave out of a list what is no element of it; a list that is left with nothing is a violation."""
-    lists: dict[str, FieldPath] = {}
-    for field in (*route.require, *route.types):
-        if field.parts[1] is not None:
-            lists.setdefault(field.parts[0], field)
+    for path, key, kind, types in itself.typed:
+        if type(reply.get(key)) not in types:
+            return _violation(status, path, f"{path} in {whose} answer is no {kind}")
     violations: list[str] = []
-    for head, first in lists.items():
-        elements = reply.get(head)
-        if elements is None and first not in route.require:
+    for fields in lists:
+        elements = reply.get(fields.head)
+        if elements is None and not fields.required:
             continue
         if not isinstance(elements, list):
-            return _violation(status, first, f"{head} in {whose} answer is no list")
-        kept, wrong = _sifted(route, head, elements)
-        violations += [field for field in wrong if field not in violations]
+            return _violation(status, fields.first, f"{fields.head} in {whose} answer is no list")
+        kept, wrong = _sifted(fields, elements)
+        violations += [path for path in wrong if path not in violations]
         if elements and not kept:
             return _violation(status, violations[0], f"no element has a sound {violations[0]}")
-        reply = {**reply, head: kept} if wrong else reply
-    return Usable(reply, tuple(violations))
+        if wrong:
+            reply, written = {**reply, fields.head: kept}, None
+    return Usable(reply, tuple(violations), written)
 
 
-def _sifted(route: Route, head: str, elements: list[object]) -> tuple[list[object], list[FieldPath]]:
+def _sifted(fields: Fields, elements: list[object]) -> tuple[list[object], list[FieldPath]]:
     """Return the sound elements of a list, and what is wrong with the others: the first field of each."""
-    required = [(field, field.parts[1]) for field in route.require if field.parts[0] == head]
-    typed = [(field, field.parts[1], kind) for field, kind in route.types.items() if field.parts[0] == head]
     kept: list[object] = []
     wrong: dict[FieldPath, None] = {}
     for element in elements:
-        values = element if isinstance(element, dict) else {}
-        absent = (field for field, key in required if key and values.get(key) is None)
-        mistaken = (field for field, key, kind in typed if key and not _is(values.get(key), kind))
-        field = next(absent, None) or next(mistaken, None)
-        if field is None:
+        path = _mistake(fields, element if isinstance(element, dict) else {})
+        if path is None:
             kept.append(element)
         else:
-            wrong[field] = None
+            wrong[path] = None
     return kept, list(wrong)
 
 
-def _is(value: object, wanted: JsonType) -> bool:
-    if value is None:
-        return True
-    if isinstance(value, bool):
-        return wanted == "boolean"
-    return isinstance(value, _TYPES[wanted])
+def _mistake(fields: Fields, values: Mapping[str, object]) -> FieldPath | None:
+    """Return the first field that is absent, else the first of another type; None where all is sound."""
+    for path, key in fields.required:
+        if values.get(key) is None:
+            return path
+    for path, key, _, types in fields.typed:
+        if type(values.get(key)) not in types:
+            return path
+    return None
 
 
 def _violation(status: int, field: str, detail: str) -> Failed:

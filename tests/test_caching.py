@@ -4,7 +4,7 @@ import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -553,10 +553,12 @@ def keyed(values: dict[str, str | int], scope: str = "here", **changes: object) 
 
 def test_a_key_is_made_of_the_routes_own_values() -> None:
     """Order does not count, every value does, and no value can pass for two."""
-    assert keyed({"a": "1", "b": 2}) == keyed({"b": 2, "a": "1"})
-    assert (
-        len({keyed({"a": "1"}), keyed({"a": "2"}), keyed({"a": "1&b=2"}), keyed({"a": "1", "b": "2"})}) == 4
-    )
+    taken = {name: {"from": "query", "default": ""} for name in ("b", "a")}
+    changes: dict[str, Any] = {"match": "GET /things", "call": "GET /v1/things?a={a}&b={b}", "input": taken}
+    assert keyed({"a": "1", "b": "2"}, **changes) == keyed({"b": "2", "a": "1"}, **changes)
+    assert keyed({"a": "1", "b": "2", "c": "3"}, **changes) == keyed({"a": "1", "b": "2"}, **changes)
+    values = [("1", ""), ("2", ""), ("1&b=2", ""), ("1", "2"), ("", "1")]
+    assert len({keyed({"a": a, "b": b}, **changes) for a, b in values}) == len(values)
 
 
 def test_a_key_changes_with_what_decides_the_answer() -> None:

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from proxy.inputs import ID_PATTERN
 from proxy.misfits import Misfits
-from proxy.route import FieldPath, Route, trespass
+from proxy.route import Route, trespass
+from proxy.shape import FieldPath
 from proxy.template import BUILT_IN
 from tests.tables import DIALECTS, Dialect, a_route, mocks, raw_routes, routes
 

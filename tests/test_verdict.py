@@ -10,7 +10,8 @@ import pytest
 
 from proxy.call import FailureKind
 from proxy.paths import PathPattern, canonical_segments
-from proxy.route import JsonType, Route
+from proxy.route import Route
+from proxy.shape import JsonType
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge
 from tests.recordings import Exchange, Recording, load
 from tests.tables import DIALECTS, PARTNER, Dialect, a_route, routes
