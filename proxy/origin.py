@@ -13,6 +13,7 @@ from typing import Self
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
+from proxy.addresses import Addresses
 from proxy.errors import ActivityAway, AwayReason
 from proxy.exchange import Answered, OriginConnection, OriginRequest, OriginResponse
 
@@ -45,7 +46,8 @@ class Origin:
     ) -> None:
         self.authority = url.host_port_subcomponent or ""
         """Host and port, as the field `Host` has them."""
-        self._host, self._port = url.raw_host or "", url.port or 0
+        self._host = url.raw_host or ""
+        self._addresses = Addresses(self._host, url.port or 0)
         self._connect_timeout = connect_timeout
         self._head_limit = head_limit
         self._tls = (tls or ssl.create_default_context()) if url.scheme == "https" else None
@@ -67,6 +69,7 @@ class Origin:
         """Cut all connections."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self._addresses.close()
         self.drop_idle()
         for connection in [*self.in_use]:
             connection.abort()
@@ -115,7 +118,7 @@ class Origin:
         """
         try:
             async with asyncio.timeout(min(allowed, self._connect_timeout)):
-                found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                found = await self._addresses()
                 # Not asyncio's own race of addresses: given up at its end, it loses the winner's socket.
                 made = await start_connection(found, happy_eyeballs_delay=0.25)
                 _, connection = await self._loop.create_connection(
@@ -126,6 +129,7 @@ class Origin:
                     server_hostname=None if self._tls is None else self._host.rstrip("."),
                 )
         except OSError as error:
+            self._addresses.forget()
             detail = _words(error) if isinstance(error, ssl.SSLError) else ""
             raise ActivityAway(_reason(error), detail=detail) from error
         self.in_use.add(connection)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from proxy.addresses import BELIEVED
 from proxy.origin import KEEP
 from proxy.wire import MAX_ANSWER
 from tests.gateway_fakes import http
@@ -287,5 +288,6 @@ async def test_a_name_that_resolves_anew_is_followed_and_no_client_chooses_it(
 
 
 async def test_a_name_is_looked_up_again_soon() -> None:
-    """A connection is kept for 4 seconds, and each new one asks for the address: a moved service is found."""
+    """An address is believed for 10 seconds and a connection is kept for 4: a moved service is found."""
+    assert BELIEVED <= 10
     assert KEEP <= 4
