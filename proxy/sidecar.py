@@ -192,7 +192,7 @@ class Sidecar:
             "identity": {
                 "required": settings.identity.required,
                 "users": None if parts.users is None else len(parts.users),
-                "sessions": None if parts.sessions is None else {"size": parts.sessions.size()},
+                "sessions": None if parts.sessions is None else _sizes(parts.sessions.size()),
             },
             "breakers": {
                 name: {
@@ -202,7 +202,7 @@ class Sidecar:
                 }
                 for name, breaker in parts.breakers.items()
             },
-            "cache": None if parts.store is None else {"size": parts.store.size()},
+            "cache": None if parts.store is None else _sizes(parts.store.size()),
             "websockets": len(parts.tunnels),
             "routes": {name: self._route(name) for name in next(iter(self.configuration.tables.values()))},
         }
@@ -214,3 +214,9 @@ class Sidecar:
             "call": None if route.call is None else str(route.call),
             "ladder": self.parts.policy.order(route),
         }
+
+
+def _sizes(size: tuple[int, int] | None) -> Mapping[str, int | None]:
+    """Name what a store holds; a Redis does not tell."""
+    used, entries = size or (None, None)
+    return {"bytes": used, "entries": entries}

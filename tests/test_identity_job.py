@@ -151,11 +151,14 @@ async def test_signing_out_ends_it_all(tmp_path: Path) -> None:
     """Cookie and token are of no use afterwards, and the user's gateway token is dropped."""
     async with watching(tmp_path) as (_, sidecar, viewer):
         alice, bob = await sign_in(viewer, "alice"), await sign_in(viewer, "bob")
+        assert sidecar.parts.sessions is not None
+        used, entries = sidecar.parts.sessions.size() or (0, 0)
         assert (sidecar.status()["identity"]) == {
             "required": False,
             "users": 2,
-            "sessions": {"size": sidecar.parts.sessions and sidecar.parts.sessions.size()},
+            "sessions": {"bytes": used, "entries": entries},
         }
+        assert entries == 4  # by cookie and by token
         left = await alice.ask("POST", "/.proxy/api/logout")
         assert (left.status, left.source) == (204, None)
         assert "Max-Age=0" in left.headers["Set-Cookie"]

@@ -1,6 +1,7 @@
 """The sidecar's life: start, what it says of itself, stop."""
 
 import asyncio
+import json
 import socket
 from pathlib import Path
 
@@ -73,6 +74,18 @@ async def test_the_status_tells_the_dialect_and_no_secret(tmp_path: Path) -> Non
     assert chosen["session"].why in status
     assert "s3cret" not in status
     assert "eyJ" not in status
+
+
+async def test_the_status_tells_how_much_is_kept(tmp_path: Path) -> None:
+    """In bytes and entries, as the metrics do."""
+    async with watching(tmp_path) as (_, sidecar, viewer):
+        empty = json.loads((await admin(sidecar, "/status"))[1])["cache"]
+        await viewer.ask(*SEVEN[0])
+        kept = json.loads((await admin(sidecar, "/status"))[1])["cache"]
+        metrics = (await admin(sidecar, "/metrics"))[1].splitlines()
+    assert empty == {"bytes": 0, "entries": 0}
+    assert kept["entries"] == 1
+    assert f"activity_proxy_cache_bytes {float(kept['bytes'])}" in metrics
 
 
 async def test_a_breaker_that_opens_shows_and_keeps_the_gateway_alone(tmp_path: Path) -> None:
