@@ -14,12 +14,12 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 WORKDIR /build
 
 # Packages first: they change less often than the sources do.
-COPY deploy/requirements.txt deploy/build-requirements.txt deploy/
+COPY deploy/requirements.txt deploy/redis-requirements.txt deploy/build-requirements.txt deploy/
 RUN python3 -m venv builder \
     && builder/bin/pip install --require-hashes --only-binary :all: -r deploy/build-requirements.txt \
     && python3 -m venv --without-pip /opt/activity-proxy \
     && builder/bin/pip --python /opt/activity-proxy/bin/python \
-        install --require-hashes --only-binary :all: -r deploy/requirements.txt
+        install --require-hashes --only-binary :all: -r deploy/requirements.txt -r deploy/redis-requirements.txt
 
 COPY LICENSE README.md pyproject.toml ./
 COPY config config

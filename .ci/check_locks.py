@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = Path("deploy/requirements.txt")
+REDIS = Path("deploy/redis-requirements.txt")
 BUILD = Path("deploy/build-requirements.txt")
 DEVELOPMENT = Path(".ci/requirements.txt")
 WANTED = Path(".ci/requirements.in")
@@ -28,6 +29,7 @@ def problems() -> Iterator[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     asked = {
         RUNTIME: project["project"]["dependencies"],
+        REDIS: project["project"]["optional-dependencies"]["redis"],
         BUILD: project["build-system"]["requires"],
         DEVELOPMENT: _wanted(WANTED),
         BENCH: _wanted(BENCH_WANTED),
@@ -39,7 +41,12 @@ def problems() -> Iterator[str]:
         yield from (f"{lock}: not a pinned and hashed package: {stray[:60]}" for stray in strays)
         yield from _unmet(lock, entries, requirements)
     # One environment can hold them all, and what is tested and measured is what is deployed.
-    for lock, within in ((RUNTIME, DEVELOPMENT), (BUILD, DEVELOPMENT), (RUNTIME, BENCH)):
+    for lock, within in (
+        (RUNTIME, DEVELOPMENT),
+        (REDIS, DEVELOPMENT),
+        (BUILD, DEVELOPMENT),
+        (RUNTIME, BENCH),
+    ):
         for name, version in pins[lock].items():
             found = pins[within].get(name)
             if found != version:

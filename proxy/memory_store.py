@@ -9,10 +9,8 @@ import sys
 from collections import OrderedDict
 from typing import Final
 
-from aiocache.base import BaseCache
-from aiocache.serializers import NullSerializer
-
 from proxy.clock import Clock
+from proxy.lean_aiocache import BaseCache, NullSerializer
 from proxy.store import Entry
 
 # One entry takes at most this part of the whole: a single huge answer must not push out all others.

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -183,8 +184,19 @@ def test_kubernetes_mounts_the_configuration_and_its_secret() -> None:
     sidecar = _pod()["initContainers"][0]
     mounts = {mount["name"]: mount["mountPath"] for mount in sidecar["volumeMounts"]}
     assert str(_parsed(sidecar["args"]).config.parent) == mounts["configuration"]
-    (secret,) = SECRETS.findall(_kubernetes_text())
-    assert secret == f"{mounts['secrets']}/gateway_token"
+    used, suggested = SECRETS.findall(_kubernetes_text())
+    assert used == f"{mounts['secrets']}/gateway_token"
+    assert suggested == f"{mounts['secrets']}/identity_key"
+
+
+def test_the_image_has_the_packages_for_the_redis_that_is_suggested() -> None:
+    """Those of the extra are pinned, and installed with the others."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pinned = (ROOT / "deploy/redis-requirements.txt").read_text()
+    for requirement in project["project"]["optional-dependencies"]["redis"]:
+        assert f"\n{re.split('[<>=]', requirement)[0]}==" in pinned
+    installed = "-r deploy/requirements.txt -r deploy/redis-requirements.txt"
+    assert installed in (ROOT / "Dockerfile").read_text()
 
 
 def test_the_manifest_runs_this_version() -> None:

@@ -42,6 +42,24 @@ def keys(found: Iterable[tuple[str, Entry]]) -> str:
     return "".join(key for key, _ in found)
 
 
+def test_who_keeps_in_memory_does_not_pay_for_a_redis_that_is_installed() -> None:
+    """No package for it is imported at the start, and those that are installed can be imported after it."""
+    code = (
+        "import sys, proxy.sidecar\n"
+        "print(*sorted({'redis', 'cryptography', 'aiomcache'} & set(sys.modules)))\n"
+        "import proxy.redis_store\n"
+        "print('redis' in sys.modules)"
+    )
+    done = subprocess.run(  # noqa: S603  (our own code)
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert done.stdout.splitlines() == ["", "True"]
+
+
 async def test_entry_is_found_until_its_time_is_over() -> None:
     """An entry is there for the seconds it was to be kept, and then it is not, nor in the size."""
     clock = FakeClock()
