@@ -56,6 +56,16 @@ class RequestEnded(NamedTuple):  # which is made in a third of the time that a f
     failures: tuple[Failure, ...] = ()
 
 
+class AnsweredAtOnce(RequestEnded):
+    """A request was answered within the call that brought its last byte: nobody saw it begin.
+
+    It stands for its beginning too, and for the look into the cache: a hit if that is the source, else a
+    miss.
+    """
+
+    __slots__ = ()
+
+
 @frozen
 class Limited:
     """A client was turned away, or cut off, because it went over a limit.
@@ -249,6 +259,7 @@ class Crashed:
 Event = (
     RequestStarted
     | RequestEnded
+    | AnsweredAtOnce
     | Limited
     | SourceFailedEvent
     | AttemptEnded

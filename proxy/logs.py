@@ -14,6 +14,7 @@ from proxy.access_line import ACCESS, AccessLine, AccessRecord, JsonAccessLines,
 from proxy.call import FailureKind
 from proxy.clock import Clock
 from proxy.events import (
+    AnsweredAtOnce,
     AttemptEnded,
     BreakerChanged,
     BreakerRejected,
@@ -94,7 +95,12 @@ class EventLog:
     def wants(self) -> Wants:
         """What is done with each kind of event that makes a line."""
         told = {kind: self._tell for kind in get_args(Event) if kind not in _UNTOLD}
-        return {**told, RequestEnded: self._ended}
+        return {
+            **told,
+            RequestEnded: self._ended,
+            AnsweredAtOnce: self._ended,
+            SourceFailedEvent: self._source_failed,
+        }
 
     def __call__(self, event: Event) -> None:
         """Log an event. Never raises, never waits."""
@@ -109,10 +115,9 @@ class EventLog:
             return
         fields = line.fields
         if line.limit is not None:
-            suppressed = self._suppressed(line.limit)
-            if suppressed is None:
+            if self._keeps_back(line.limit):
                 return
-            if suppressed:
+            if suppressed := self._told(line.limit):
                 fields = {**fields, "suppressed": suppressed}
         _log(self.events, line.level, line.message, fields, line.error)
 
@@ -126,15 +131,28 @@ class EventLog:
         else:
             writer.ended(event, self.clock.time())
 
-    def _suppressed(self, limit: tuple[str, ...]) -> int | None:
-        """Return how many lines were kept back since the last; None keeps this one back too."""
-        now = self.clock.monotonic()
-        since, count = self._seen.get(limit, (None, 0))
-        if since is not None and now - since < self.every:
-            self._seen[limit] = since, count + 1
-            return None
-        self._seen[limit] = now, 0
+    def _source_failed(self, event: SourceFailedEvent) -> None:
+        # In an outage each request brings one: what would be kept back is not even made.
+        if not self._keeps_back(_limit_of(event)):
+            self._tell(event)
+
+    def _keeps_back(self, limit: tuple[str, ...]) -> bool:
+        """Tell whether it is too early for another line; if so, that counts."""
+        last = self._seen.get(limit)
+        if last is None or self.clock.monotonic() - last[0] >= self.every:
+            return False
+        self._seen[limit] = last[0], last[1] + 1
+        return True
+
+    def _told(self, limit: tuple[str, ...]) -> int:
+        """Begin anew, and return how many lines were kept back since the last."""
+        _, count = self._seen.get(limit, (None, 0))
+        self._seen[limit] = self.clock.monotonic(), 0
         return count
+
+
+def _limit_of(event: SourceFailedEvent) -> tuple[str, ...]:
+    return ("source", event.route, event.failure.source, event.failure.kind)
 
 
 def _only_writer(logger: logging.Logger) -> LogWriter | None:
@@ -177,11 +195,10 @@ def _trouble(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for eac
             # A source that is off in this mode is as the operator wants it.
             level = logging.DEBUG if failure.kind is FailureKind.OFF else logging.WARNING
             fields = {"route": route, **failure_fields(failure), "request_id": request_id}
-            limit: tuple[str, ...] = ("source", route, failure.source, failure.kind)
-            return _Line(level, "source failed", fields, limit)
+            return _Line(level, "source failed", fields, _limit_of(event))
         case ContractViolated(route, name, source):
             message = f"{_WHOSE[source]} answer is of no use"
-            limit = ("contract", source, route, name)
+            limit: tuple[str, ...] = ("contract", source, route, name)
             return _Line(logging.WARNING, message, {"route": route, "field": name}, limit)
         case TokenRequested(subject, outcome) if outcome not in {"login", "refresh"}:
             fields = {"subject": subject, "outcome": outcome}

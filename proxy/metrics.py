@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from proxy.api_error import CODES
 from proxy.call import FailureKind
 from proxy.events import (
+    AnsweredAtOnce,
     AttemptEnded,
     BreakerChanged,
     BreakerRejected,
@@ -244,6 +245,7 @@ class Metrics:
         self.wants: Final[Wants] = {
             RequestStarted: self._started,
             RequestEnded: self._ended,
+            AnsweredAtOnce: self._answered_at_once,
             CacheLooked: self._looked,
             AttemptEnded: self._attempted,
             TokenAcquired: self._acquired,
@@ -310,6 +312,12 @@ class Metrics:
         count.value += 1
         timing.observe(event.seconds)
         self._in_flight[event.listener] -= 1
+
+    def _answered_at_once(self, event: AnsweredAtOnce) -> None:
+        count, timing = self._kinds.get(event[1:5]) or self._kind(event)
+        count.value += 1
+        timing.observe(event.seconds)
+        self._cache[event.route, "hit" if event.source == "cache" else "miss"].value += 1
 
     def _kind(self, event: RequestEnded) -> tuple[Count, Timing]:
         """Return the series of requests like this one, and remember them, if such are not without end."""

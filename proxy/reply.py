@@ -1,6 +1,8 @@
 """An answer of the sidecar's own on the wire: head and body leave in one piece."""
 
 from collections.abc import Iterable
+from email.utils import formatdate
+from functools import lru_cache
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -47,9 +49,14 @@ def pieces(fields: Iterable[tuple[str, str]], length: int) -> list[bytes]:
     return head(200, fields, length, date=MARK).split(MARK.encode())
 
 
-def date() -> bytes:
-    """Return what `Date` says now."""
-    return rfc822_formatted_time().encode()
+def date(now: float) -> bytes:
+    """Return what `Date` says at that time (epoch seconds)."""
+    return _date(int(now))
+
+
+@lru_cache(4)
+def _date(now: int) -> bytes:
+    return formatdate(now, usegmt=True).encode()
 
 
 class Reply(web.StreamResponse):

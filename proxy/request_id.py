@@ -1,10 +1,11 @@
 """The id that a request goes by in answers, logs and at the gateway."""
 
 import re
-from itertools import count
+from collections.abc import Iterator
 
 _SOUND = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NUMBERS = 1 << 64
+_LAST_BYTES = [f"{number:02x}" for number in range(256)]
 
 
 class RequestIds:
@@ -14,13 +15,20 @@ class RequestIds:
     """
 
     def __init__(self, seed: bytes) -> None:
-        self._process = seed[:8].hex()
-        self._numbers = count(int.from_bytes(seed[8:16], "big"))
+        self._made = _made(seed[:8].hex(), int.from_bytes(seed[8:16], "big"))
 
     def __call__(self) -> str:
         """Return a new id."""
-        return f"{self._process}{next(self._numbers) % _NUMBERS:016x}"
+        return next(self._made)
 
     def of(self, given: str | None) -> str:
         """Return the id that a client gave if it is a sound one, else a new one."""
-        return given if given and _SOUND.fullmatch(given) else self()
+        return given if given and _SOUND.fullmatch(given) else next(self._made)
+
+
+def _made(process: str, number: int) -> Iterator[str]:
+    while True:
+        start = f"{process}{number >> 8:014x}"  # which 256 ids have in common
+        for last in _LAST_BYTES[number & 255 :]:
+            yield start + last
+        number = ((number | 255) + 1) % _NUMBERS

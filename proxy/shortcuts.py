@@ -9,6 +9,7 @@ from proxy.breaker import Breaker
 from proxy.call import Answer, Call, Failure, SourceFailed
 from proxy.dialects import Dialects
 from proxy.frozen import frozen
+from proxy.giving import Giving
 from proxy.keeping import Keeping
 from proxy.ready import Ready
 from proxy.request_id import RequestIds
@@ -48,9 +49,9 @@ def open_shortcuts(
     def lets_through(route: Route) -> bool:
         return breakers[route.group].retry_after == 0.0
 
-    shared = (fields, client, request_ids, shop.clock, shop.observe, admit)
-    ready = Ready(keeping.store, keeping.key, dialects.route, *shared)
-    standing = Standing(keeping.quiet, kept_back, lets_through, keeping.key, dialects.route, *shared)
+    give = Giving(fields, client, request_ids, shop.clock, shop.observe, admit)
+    ready = Ready(keeping.store, keeping.key, dialects.route, give)
+    standing = Standing(keeping.quiet, kept_back, lets_through, keeping.key, dialects.route, give)
 
     def learn(target: str, call: Call, answer: Answer) -> None:
         ready.learn(target, call, answer)

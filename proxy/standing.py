@@ -6,20 +6,17 @@ led there still holds: nothing is kept, nothing is under way, and the breaker ke
 breaker is really asked, so what it tells of is told for each request.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 
 from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
-from multidict import CIMultiDict, CIMultiDictProxy
 
-from proxy.ahead import Send, is_path, is_plain, shows_who
+from proxy.ahead import Send, is_path, is_plain
 from proxy.call import Answer, Call, Failure, FailureKind
-from proxy.clock import Clock
-from proxy.events import CacheLooked, Observe, RequestEnded, RequestStarted, SourceFailedEvent
 from proxy.frozen import frozen
+from proxy.giving import Giving
 from proxy.reply import MARK, date, pieces
-from proxy.request_id import RequestIds
 from proxy.route import Route
 
 LASTS = 5.0
@@ -28,7 +25,6 @@ TARGETS = 2048
 """Targets that are remembered at most, only those of the last seconds."""
 LARGEST = 4096
 """Bytes that a remembered answer may have: a video's, not a list's."""
-_STARTED = RequestStarted("public")
 
 
 @frozen
@@ -37,7 +33,6 @@ class _Standing:
 
     route: Route
     key: str
-    looked: CacheLooked
     head: Sequence[bytes]
     body: bytes
     until: float
@@ -57,12 +52,7 @@ class Standing:
     lets_through: Callable[[Route], bool]
     key: Callable[[Call], str]
     route: Callable[[str], Route]
-    fields: Callable[[Answer, str], CIMultiDict[str]]
-    client: Callable[[str | None, CIMultiDictProxy[str]], str]
-    request_ids: RequestIds
-    clock: Clock
-    observe: Observe
-    admit: Callable[[str], Mapping[str, str] | None] | None = None
+    give: Giving
     _known: dict[str, _Standing] = field(default_factory=dict)
 
     def learn(self, target: str, call: Call, answer: Answer) -> None:
@@ -79,7 +69,7 @@ class Standing:
             or len(answer.body) > LARGEST
         ):
             return
-        now = self.clock.monotonic()
+        now = self.give.clock.monotonic()
         self._known.pop(target, None)
         while self._known:
             oldest = next(iter(self._known))
@@ -89,8 +79,7 @@ class Standing:
         self._known[target] = _Standing(
             call.route,
             self.key(call),
-            CacheLooked(call.route.name, "miss"),
-            pieces(self.fields(answer, MARK).items(), len(answer.body)),
+            pieces(self.give.fields(answer, MARK).items(), len(answer.body)),
             bytes(memoryview(answer.body)),  # what orjson wrote holds on to eight times its length
             now + LASTS,
         )
@@ -100,38 +89,19 @@ class Standing:
         known = self._known.get(request.path)
         if known is None or not is_plain(request):
             return False
-        start = self.clock.monotonic()
+        give = self.give
+        start = give.clock.monotonic()
         route = known.route
         if start >= known.until or route is not self.route(route.name) or not self.quiet(known.key):
             return False
-        client = self.client(peer, request.headers)
+        client = give.client(peer, request.headers)
         # Who is admitted here must not come to the listener any more, which would ask for another token.
-        if self.admit is not None and (
-            shows_who(request) or self.lets_through(route) or self.admit(client) is not None
-        ):
+        if (give.admit is not None and self.lets_through(route)) or not give.admits(request, client):
             return False
         failure = self.kept_back(route)  # last, because it counts
         if failure is None:
             return False
-        request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
-        self.observe(_STARTED)
-        self.observe(SourceFailedEvent(route.name, failure, request_id))
-        self.observe(known.looked)
-        start_line, after_id, end = known.head
-        send((start_line, request_id.encode(), after_id, date(), end, known.body))
-        self.observe(
-            RequestEnded(
-                listener="public",
-                route=route.name,
-                method=hdrs.METH_GET,
-                status=200,
-                source="canned",
-                seconds=self.clock.monotonic() - start,
-                request_id=request_id,
-                target=request.path,
-                client=client,
-                bytes_sent=len(known.body),
-                failures=(failure,),
-            )
-        )
+        before, after_id, end = known.head
+        after = after_id + date(give.clock.time()) + end
+        give(send, request, client, start, route, "canned", before, after, known.body, (failure,))
         return True

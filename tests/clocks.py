@@ -37,6 +37,10 @@ class FakeClock:
         heapq.heappush(self._sleepers, (self._now + seconds, next(self._order), waiter))
         await waiter
 
+    def set_back(self, seconds: float) -> None:
+        """Have the wall clock say that it is earlier, as when it is set right."""
+        self._epoch -= seconds
+
     def shift(self, seconds: float) -> None:
         """Move time on without letting anyone run, for code that only reads the clock."""
         self._now += seconds

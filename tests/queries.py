@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.call import Failure, FailureKind, SourceName
 from proxy.events import (
+    AnsweredAtOnce,
     AttemptEnded,
     BreakerChanged,
     BreakerRejected,
@@ -26,6 +27,7 @@ from proxy.events import (
     LifeCycle,
     Limited,
     LimitName,
+    Operated,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -62,6 +64,7 @@ def happenings() -> Iterator[Event]:
     for route, status, source in (*answers, ("metrics", 200, "admin")):
         yield RequestStarted("public")
         yield RequestEnded("public", route, "GET", status, source, 0.1, "r", "/", "c", 1)
+    yield AnsweredAtOnce("public", "video", "GET", 200, "cache", 0.1, "r", "/", "c", 1)
     yield AttemptEnded("video", "ok", 0.1)
     yield LifeCycle("stopping", 1, 1)
     yield CertificateChanged("listen", "kept", "key does not fit the certificate")
@@ -85,6 +88,7 @@ def happenings() -> Iterator[Event]:
     yield SourceFailedEvent("video", failure, "r")
     yield DialectChosen("session", "newer", "no such route")
     yield Crashed("r", ValueError())
+    yield Operated("/cache/purge", {"purged": True}, "127.0.0.1", "r")
 
 
 def exported() -> dict[str, Labels]:

@@ -12,6 +12,7 @@ import pytest
 from proxy.access_line import ACCESS
 from proxy.call import Failure, FailureKind
 from proxy.events import (
+    AnsweredAtOnce,
     AttemptEnded,
     BreakerChanged,
     BreakerRejected,
@@ -107,6 +108,14 @@ def test_one_access_line_a_request(log: Log) -> None:
     assert {line["logger"] for line in lines} == {"activity_proxy.access"}
     assert {line["level"] for line in lines} == {"info"}
     assert {line["target"] for line in lines} == {"/api/kaltura/video/1_abc?token=***"}
+
+
+def test_an_answer_given_at_once_is_a_line_like_another(log: Log) -> None:
+    """How it was given is nothing that a line tells."""
+    one, other = log.told(ended(), AnsweredAtOnce(*ended()))
+    assert one == other
+    log.observe.wants[AnsweredAtOnce](AnsweredAtOnce(*ended()))
+    assert log.lines()[-1].items() > one.items()
 
 
 def test_probes_do_not_drown_the_log(log: Log) -> None:
@@ -438,7 +447,23 @@ def test_what_it_wants_to_hear_of_is_what_makes_lines(chatty: Log) -> None:
     """Of other kinds it need not be told; of these it makes the same line either way."""
     kinds = {kind for kind in get_args(Event) if kind not in chatty.observe.wants}
     assert kinds == {RequestStarted, CacheLooked, AttemptEnded, BreakerRejected}
-    event = BreakerChanged("gateway", "closed", "open")
-    (line,) = chatty.told(event)
-    chatty.observe.wants[BreakerChanged](event)
-    assert {**chatty.lines()[-1], "ts": None} == {**line, "ts": None}
+    events = BreakerChanged("gateway", "closed", "open"), SourceFailedEvent("video", TIMEOUT, "r-1")
+    for event in events:
+        (line,) = chatty.told(event)
+        chatty.clock.shift(11)
+        chatty.observe.wants[type(event)](event)
+        assert chatty.lines()[-1].items() > line.items()
+
+
+def test_in_an_outage_what_is_kept_back_counts_without_being_made(log: Log) -> None:
+    """Told straight to the observer, a failed source is a line a while as well, with the number between."""
+    tell = log.observe.wants[SourceFailedEvent]
+    failed = SourceFailedEvent("video", TIMEOUT, "r-1")
+    with pytest.MonkeyPatch.context() as patch:
+        tell(failed)
+        patch.setattr("proxy.logs.failure_fields", None)
+        for _ in range(3):
+            tell(failed)
+    log.clock.shift(10)
+    tell(failed)
+    assert [line.get("suppressed") for line in log.lines()] == [None, 3]

@@ -1,7 +1,7 @@
 """The observer that counts."""
 
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.api_error import CODES
 from proxy.call import Failure, FailureKind
 from proxy.events import (
+    AnsweredAtOnce,
     AttemptEnded,
     BreakerChanged,
     BreakerRejected,
@@ -244,6 +245,24 @@ def test_in_flight_rises_and_falls(metrics: Metrics) -> None:
     metrics(ended())
     assert value(metrics, "in_flight", listener="public") == 1
     assert value(metrics, "in_flight", listener="admin") == 0
+
+
+@pytest.mark.parametrize(("source", "result"), [("cache", "hit"), ("canned", "miss")])
+def test_what_is_answered_at_once_counts_as_all_of_its_steps(
+    source: str, result: Literal["hit", "miss"]
+) -> None:
+    """The exposition is that of a request that began, looked into the cache and ended."""
+    one, other = (Metrics(CollectorRegistry(), mode="auto", version="1") for _ in range(2))
+    end = ended(source=source)
+    for event in (RequestStarted("public"), CacheLooked("video", result), end):
+        one(event)
+    other(AnsweredAtOnce(*end))
+    ours = [
+        {k: v for k, v in scrape(each).items() if k[0].startswith("activity_proxy")} for each in (one, other)
+    ]
+    assert ours[0] == ours[1]
+    assert value(other, "cache_requests_total", route="video", result=result) == 1
+    assert value(other, "in_flight", listener="public") == 0
 
 
 def test_clients_over_a_limit_count_by_limit(metrics: Metrics) -> None:

@@ -12,12 +12,14 @@ from aiohttp import web
 from proxy import ready as module
 from proxy.caching import Caching, Keys
 from proxy.call import Answer, Call, Source
-from proxy.events import CacheLooked, RequestEnded, RequestStarted
+from proxy.events import AnsweredAtOnce, RequestEnded
 from proxy.flights import Flights
+from proxy.giving import Giving
 from proxy.headers import Clients
 from proxy.memory_store import MemoryStore
 from proxy.provenance import provenance
 from proxy.ready import Ready
+from proxy.reply import date
 from proxy.request_id import RequestIds
 from proxy.route import Route
 from tests.clocks import FakeClock
@@ -69,9 +71,8 @@ async def shelf(
     def route(name: str) -> Route:
         return table[name]
 
-    ready = Ready(
-        store, keys.key, route, provenance, Clients(()), RequestIds(b"r" * 16), clock, events.append, admit
-    )
+    give = Giving(provenance, Clients(()), RequestIds(b"r" * 16), clock, events.append, admit)
+    ready = Ready(store, keys.key, route, give)
     changes: dict[str, Any] = {"route": route, "clock": clock, "observe": events.append}
     if admit is not None:
 
@@ -108,13 +109,11 @@ async def test_it_is_the_listeners_answer() -> None:
 
 
 async def test_it_is_told_like_any_other() -> None:
-    """One start, one look at the cache, one end with all that the access line says."""
+    """It is one event, which stands for all, and has all that the access line says."""
     async with shelf() as it:
         await it.get(b"X-Request-Id: mine")
     assert list(it.events) == [
-        RequestStarted("public"),
-        CacheLooked("video", "hit"),
-        RequestEnded(
+        AnsweredAtOnce(
             listener="public",
             route="video",
             method="GET",
@@ -127,6 +126,7 @@ async def test_it_is_told_like_any_other() -> None:
             bytes_sent=len(it.gateway.answer.body),
         ),
     ]
+    assert type(it.events[0]) is AnsweredAtOnce
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,38 @@ async def test_a_new_answer_takes_the_olds_place() -> None:
         await it.store.set(key, type(entry)(200, b"{}", '"new"', entry.stored_at, entry.max_age), 60.0)
         message = await it.get()
         assert (message.body, message.one("ETag"), len(it.asked)) == (b"{}", b'"new"', 2)
+
+
+async def test_an_answer_that_was_fetched_again_counts_down_anew() -> None:
+    """Its body may be the very same: it is as old as it is."""
+    async with shelf() as it:
+        assert await it.at_once()
+        (key, entry), *_ = it.store.items()
+        it.clock.shift(30)
+        await it.store.set(key, replace(entry, stored_at=it.clock.time()), 60.0)
+        assert (await it.get()).one("Cache-Status") == b"activity-proxy; hit; ttl=60"
+
+
+async def test_a_clock_that_is_set_back_makes_no_answer_older() -> None:
+    """What a head says of the age is as of now, whichever way the clock went."""
+    async with shelf() as it:
+        it.clock.shift(20.5)
+        assert (await it.get()).one("Cache-Status") == b"activity-proxy; hit; ttl=39"
+        it.clock.set_back(10)
+        assert (await it.get()).one("Cache-Status") == b"activity-proxy; hit; ttl=49"
+        assert len(it.asked) == 2
+
+
+async def test_each_answer_has_the_date_of_its_second() -> None:
+    """A head that is used again is dated anew."""
+    async with shelf() as it:
+        dates = []
+        for _ in range(3):
+            dates.append((await it.get()).one("Date"))
+            it.clock.shift(0.6)
+        assert dates == [date(it.clock.time() - ago) for ago in (1.8, 1.2, 0.6)]
+        assert len({*dates}) == 2
+        assert len(it.asked) == 2
 
 
 async def test_what_was_purged_is_gone() -> None:

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from proxy.reply import Reply, head
+from proxy.reply import Reply, date, head
 from tests.origins import client, exchange, read_message, request, serving
 
 FIELDS = CIMultiDict([("Content-Type", "text/plain"), ("X-A", "1"), ("X-A", "2"), ("X-U", "\udce9")])
@@ -82,3 +82,9 @@ def test_a_field_cannot_hold_another(value: str) -> None:
     """A line break in a value is a defect, and never sent."""
     with pytest.raises(ValueError, match="line break"):
         head(200, [("X-A", value)], 0)
+
+
+def test_a_date_is_of_its_second() -> None:
+    """As in HTTP's own example (RFC 9110 section 5.6.7)."""
+    assert date(784111777.99) == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    assert date(784111778.0) == b"Sun, 06 Nov 1994 08:49:38 GMT"

@@ -21,6 +21,13 @@ def test_the_numbers_begin_anew_after_the_last() -> None:
     assert [ids()[16:], ids()[16:]] == ["f" * 16, "0" * 16]
 
 
+def test_each_number_follows_the_one_before() -> None:
+    """None is left out and none comes twice, wherever the row begins."""
+    for begin in (0, 1, 250, 255, 256, 65_530):
+        ids = RequestIds(bytes(8) + begin.to_bytes(8, "big"))
+        assert [int(ids(), 16) for _ in range(600)] == [*range(begin, begin + 600)]
+
+
 @pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, 'a"b', "a\r\nb"])
 def test_what_could_upset_a_header_is_not_taken_over(given: str | None) -> None:
     """The client gets an id of ours instead."""

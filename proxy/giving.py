@@ -1,0 +1,63 @@
+"""Giving an answer that is at hand: sent within the call that brought its request, and told of in a step."""
+
+from collections.abc import Callable, Mapping
+
+from aiohttp.http import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.ahead import Send, shows_who
+from proxy.call import Answer, Failure
+from proxy.clock import Clock
+from proxy.events import AnsweredAtOnce, Observe, SourceFailedEvent
+from proxy.frozen import frozen
+from proxy.request_id import RequestIds
+from proxy.route import Route
+
+
+@frozen
+class Giving:
+    """What giving an answer at once takes, whatever the answer.
+
+    `fields` are an answer's for a request id; `client` is the address for a peer and its request's fields,
+    and `admit` has words for the address of a client that asks too often.
+    """
+
+    fields: Callable[[Answer, str], CIMultiDict[str]]
+    client: Callable[[str | None, CIMultiDictProxy[str]], str]
+    request_ids: RequestIds
+    clock: Clock
+    observe: Observe
+    admit: Callable[[str], Mapping[str, str] | None] | None = None
+
+    def admits(self, request: RawRequestMessage, client: str) -> bool:
+        """Tell whether the client may have an answer; if so, that counts."""
+        return self.admit is None or (not shows_who(request) and self.admit(client) is None)
+
+    def __call__(
+        self,
+        send: Send,
+        request: RawRequestMessage,
+        client: str,
+        since: float,
+        route: Route,
+        source: str,
+        before: bytes,
+        after: bytes,
+        body: bytes,
+        failures: tuple[Failure, ...] = (),
+    ) -> None:
+        """Send what stands before and after the request's id, and the body, and tell of it.
+
+        `since` is when the request was looked at, by the monotonic clock.
+        """
+        request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
+        for failure in failures:
+            self.observe(SourceFailedEvent(route.name, failure, request_id))
+        send((before, request_id.encode(), after, body))
+        took = self.clock.monotonic() - since
+        asked, sent = request.path, len(body)
+        self.observe(
+            AnsweredAtOnce(
+                "public", route.name, "GET", 200, source, took, request_id, asked, client, sent, failures
+            )
+        )
