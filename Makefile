@@ -21,8 +21,8 @@ run: runtime ## the sidecar between a sandbox Activity server and gateway, to lo
 test: development ## all tests, with coverage; ARGS="-k breaker" for some
 	@exec $(PYTHON_IN) -m pytest --cov --cov-report=term $(ARGS)
 
-chaos: development ## the gateway breaks in every way, CHAOS_SECONDS long (300), in an order of CHAOS_SEED
-	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} CHAOS_SEED=$${CHAOS_SEED:-$$$$} $(PYTHON_IN) -m pytest tests/chaos $(ARGS)
+chaos: development ## the gateway breaks in every way, one by one and then STORM_SECONDS long (300) in an order of CHAOS_SEED
+	@STORM_SECONDS=$${STORM_SECONDS:-300} CHAOS_SEED=$${CHAOS_SEED:-$$$$} $(PYTHON_IN) -m pytest tests/chaos $(ARGS)
 
 mutations: development ## takes each mechanism of resilience away in turn, which tests must notice; ARGS=breaker for one
 	@$(PYTHON_IN) -m tests.mutations $(ARGS)

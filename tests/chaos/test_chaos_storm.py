@@ -10,7 +10,7 @@ from tests.chaos.stage import BACK_WITHIN, memory, staged
 from tests.chaos.yardstick import in_time
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "4"))
+SECONDS = float(os.environ.get("STORM_SECONDS", "4"))  # until the last round begins
 GROWTH = 32.0  # MiB
 
 
