@@ -10,7 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("deploy/requirements.txt", "deploy/build-requirements.txt", ".ci/requirements.txt")
-PATIENCE = 30  # seconds
+PATIENCE = 120  # seconds; each package is a question of its own
+
+ELSEWHERE = "Run `make check-security` where they can be reached"
 
 
 def audited() -> dict[str, list[dict[str, object]]] | str:
@@ -35,7 +37,7 @@ def main() -> int:
     """Print what was found; return 1 for a vulnerability."""
     found = audited()
     if isinstance(found, str):
-        print(f"audit: NOT DONE, the advisory data could not be had: {found}")
+        print(f"audit: NOT DONE, nothing was looked up: {found}. {ELSEWHERE}")
         return 0
     packages = found["dependencies"]
     unknown = [package["name"] for package in packages if "skip_reason" in package]
@@ -45,7 +47,9 @@ def main() -> int:
             fixed = ", ".join(hit["fix_versions"]) or "no release yet"
             print(f"{package['name']} {package['version']}: {hit['id']}, fixed in {fixed}")
     if len(unknown) == len(packages):
-        print(f"audit: NOT DONE, there is no advisory data for any of the {len(packages)} packages here")
+        print(
+            f"audit: NOT DONE, the package index knows no advisories for any of {len(packages)}. {ELSEWHERE}"
+        )
     elif unknown:
         print(
             f"audit: no advisory data for {len(unknown)} of {len(packages)}: {', '.join(map(str, unknown))}"
