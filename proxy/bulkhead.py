@@ -35,8 +35,9 @@ opens the breaker, and ten retries: 59 calls are what a failing gateway costs, h
 class Bulkhead:
     """Lets at most `limit` calls at once through to `source`; places go in the order of asking.
 
-    `queue` is how many may wait, for `patience` seconds at most. The limit may change at any time. `detail`
-    says what a call over it is told, `name` is the source's.
+    `queue` is how many may wait, for `patience` seconds at most. The limit may change at any time, but is
+    never under `least`, up to which it is not looked at. `detail` says what a call over it is told, `name` is
+    the source's.
     """
 
     source: Source
@@ -46,6 +47,7 @@ class Bulkhead:
     patience: float = PATIENCE
     detail: str = "too many calls are under way"
     name: SourceName = "gateway"
+    least: int = 0
     _taken: int = 0
     _waiting: deque["asyncio.Future[None]"] = field(default_factory=deque)
 
@@ -61,11 +63,12 @@ class Bulkhead:
         """Return a bulkhead whose limit stays, with the queue that goes with it."""
         whose = "Kaltura" if name == "kaltura" else f"the {name}"
         detail = f"as many calls as {whose} may have are under way"
-        return cls(source, lambda: limit, max(1, int(limit * QUEUE_SHARE)), clock, patience, detail, name)
+        queue = max(1, int(limit * QUEUE_SHARE))
+        return cls(source, lambda: limit, queue, clock, patience, detail, name, limit)
 
     async def __call__(self, call: Call) -> Answer:
         """Return the source's answer. Raises `SourceFailed` when there is no place for the call."""
-        if self._waiting or self._taken >= self.limit():
+        if self._waiting or (self._taken >= self.least and self._taken >= self.limit()):
             await self._place(call)
         else:
             self._taken += 1
@@ -144,6 +147,7 @@ class SlowStart:
                 most,
                 clock,
                 detail="too many calls at once for a gateway that has not answered of late",
+                least=first,
             )
 
         return cls({group: gate(group) for group in groups})

@@ -18,6 +18,7 @@ from proxy.misfits import Misfits
 Value = str | int
 
 ID_PATTERN = r"[A-Za-z0-9_-]{1,64}"
+_NO_TEXT = (bool, list, dict)
 # White space as JavaScript has it; more digits than these cannot change what a bounded number comes to.
 _LEADING_INTEGER = re.compile(
     r"[\t\n\v\f\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]*([+-]?)0*([0-9]{1,15})"
@@ -83,10 +84,12 @@ class Input(BaseModel):
             if self.required is not None:
                 raise InvalidInput(self.required)
             return "" if self.default is None else self.default
-        if isinstance(found, bool | list | dict):  # given twice, or no text at all
+        if isinstance(found, _NO_TEXT):  # given twice, or no text at all
             raise InvalidInput(self.required or f"{name} must be a text")
-        # Bytes that are no UTF-8 come as lone surrogates, which nothing further on can write.
-        given = str(found).encode(errors="replace").decode()
+        given = str(found)
+        if not given.isascii():
+            # Bytes that are no UTF-8 come as lone surrogates, which nothing further on can write.
+            given = given.encode(errors="replace").decode()
         if len(given) > self.max_length:
             raise InvalidInput(f"{name} is too long")
         if self.pattern is not None and not self.pattern.fullmatch(given):

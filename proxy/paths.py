@@ -144,7 +144,7 @@ class PathPattern:
         for segment, literal, name in zip(segments, self.segments, self.names, strict=True):
             if name is not None:
                 values[name] = segment
-            elif segment.lower() != literal:
+            elif segment != literal and segment.lower() != literal:
                 return None
         return values
 

@@ -12,6 +12,7 @@ Scope = Mapping[str, object]
 Step = Callable[[object, Scope], object]
 """Maps a JSON value, with what `value()` gives at hand. Raises TypeError where JMESPath does."""
 Node = Mapping[str, Any]
+_MEASURED = (str, list, dict)
 
 
 def plain(node: Node) -> Step | None:
@@ -154,7 +155,7 @@ def _function(node: Node) -> Step | None:
 
     def length(value: object, scope: Scope) -> int:
         measured = step(value, scope)
-        if not isinstance(measured, list | dict | str):
+        if not isinstance(measured, _MEASURED):
             raise TypeError("length() takes an array, an object or a string")
         return len(measured)
 
@@ -162,7 +163,7 @@ def _function(node: Node) -> Step | None:
 
 
 def _is_false(value: object) -> bool:
-    return not value and (value is None or value is False or isinstance(value, str | list | dict))
+    return not value and (value is None or value is False or isinstance(value, _MEASURED))
 
 
 _BUILDERS: Mapping[str, Callable[[Node], Step | None]] = {
