@@ -31,6 +31,10 @@ class OriginRequest(NamedTuple):
     chunked: bool = False
     bodiless: bool = False
 
+    def __repr__(self) -> str:
+        """Tell nothing of what is sent: tokens and cookies are among it."""
+        return f"{type(self).__name__}({len(self.sent)} bytes)"
+
 
 class OriginResponse(NamedTuple):
     """The head of an answer, its body to be read, and the connection that it comes by."""

@@ -12,6 +12,7 @@ import pytest
 from proxy.attempts import AttemptFailed
 from proxy.call import FailureKind
 from proxy.events import AttemptEnded, ContractViolated, RetryScheduled, RetrySuppressed
+from proxy.exchange import OriginRequest
 from proxy.gateway_client import GatewayClient, GatewayRequest, GatewayResponse
 from proxy.wire import MAX_ANSWER
 from tests.gateway_fakes import (
@@ -123,6 +124,17 @@ async def test_an_answer_may_end_with_its_connection() -> None:
     assert origin.connections == 2
 
 
+async def test_a_switch_of_protocols_is_no_answer() -> None:
+    """Nobody asked for one: it is a status like another that a call cannot use."""
+    async with bench(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n") as (
+        it,
+        origin,
+    ):
+        failure = await it.fail()
+    assert (failure.kind, failure.status) == (FailureKind.STATUS, 101)
+    assert origin.connections == 1
+
+
 async def test_what_comes_before_the_answer_is_none() -> None:
     """Interim answers (RFC 9110 section 15.2) are skipped."""
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
@@ -199,6 +211,15 @@ def test_what_no_request_line_can_hold_is_not_sent(target: str) -> None:
     """A target with white space, or letters that are none of ASCII's, is refused at once."""
     with pytest.raises(ValueError, match="path"):
         GatewayRequest("GET", target, "r1")
+
+
+async def test_neither_request_nor_answer_tells_what_is_in_it() -> None:
+    """Wherever one should be written: there are tokens and credentials in them."""
+    request = GatewayRequest("POST", "/", "r1", b"secret")
+    request.authorization = b"Bearer secret"
+    told = repr([request, OriginRequest(b"secret"), GatewayResponse("POST", 200, None, b"secret")])
+    assert "secret" not in told
+    assert "GatewayResponse(POST, 200, 6 bytes)" in told
 
 
 async def ended_when_used(reader: Reader, writer: Writer) -> None:
