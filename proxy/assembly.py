@@ -168,7 +168,7 @@ async def assemble(
         fields_of = direct.fields
         sources["kaltura"], parts.kaltura = direct.source, direct.tokens
         parts.breakers = {**parts.breakers, direct.breaker.name: direct.breaker}
-        metrics.watch_breakers({direct.breaker.name: direct.breaker})
+        metrics.watch_kaltura({direct.breaker.name: direct.breaker})
     viewers = await open_viewers(shop, subject, parts.users)
     parts.sessions, answer = viewers.sessions, viewers.before(answer)
     _expect_routes(metrics, shop.routes, fields_of)

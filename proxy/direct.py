@@ -62,7 +62,7 @@ async def open_kaltura(shop: Workshop) -> Direct:
     tls = shop.client_tls("kaltura", settings.tls)
     session = await shop.resources.enter_async_context(kaltura_session(gateway.timeout.connect, tls))
     breaker = shop.breaker(KALTURA)
-    api = KalturaApi(settings.url, session, breaker, gateway.timeout.attempt, shop.clock)
+    api = KalturaApi(settings.url, session, breaker, gateway.timeout.attempt, shop.clock, shop.observe)
     sessions = KalturaSessions(api, settings.partner_id, settings.admin_secret, shop.clock)
 
     def told(event: Event) -> None:

@@ -197,6 +197,15 @@ class FixedTokenRefused:
     reason: Literal["refused", "expired"] = "refused"
 
 
+class KalturaAsked(NamedTuple):
+    """One exchange with Kaltura ended.
+
+    `outcome` is `ok`, `missing`, `cancelled` (nobody waits any more), or a failure's kind.
+    """
+
+    outcome: str
+
+
 @frozen
 class KalturaSessionFailed:
     """Kaltura gave no session for reading. `outcome` is a `FailureKind`."""
@@ -275,6 +284,7 @@ Event = (
     | TokenRequested
     | TokenAcquired
     | FixedTokenRefused
+    | KalturaAsked
     | KalturaSessionFailed
     | DialectChosen
     | CertificateChanged

@@ -14,6 +14,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSess
 from proxy.attempts import AttemptFailed
 from proxy.call import Failure, FailureKind, SourceFailed
 from proxy.clock import Clock
+from proxy.events import KalturaAsked, Observe
 from proxy.frozen import frozen
 from proxy.kaltura_calls import Question
 from proxy.protocols import Breaker, Permit
@@ -72,7 +73,7 @@ class Unusable(SourceFailed):
 class KalturaApi:
     """Asks Kaltura at `base`, the endpoint's URL without a trailing slash.
 
-    `timeout` is for one exchange, in seconds. Nothing is repeated.
+    `timeout` is for one exchange, in seconds. Nothing is repeated; each exchange is told.
     """
 
     base: str
@@ -80,6 +81,7 @@ class KalturaApi:
     breaker: Breaker
     timeout: float
     clock: Clock
+    observe: Observe
 
     async def ask(self, question: Question, read: Callable[[object], Read], deadline: float) -> Read:
         """Return what `read` makes of the answer's JSON; it raises `Unusable` where that is no answer.
@@ -94,11 +96,12 @@ class KalturaApi:
         allowed = min(self.timeout, deadline - start)
         if allowed <= 0:
             raise SourceFailed(_failure(FailureKind.TIMEOUT, "no time was left to ask Kaltura"))
-        permit = self.permit()
+        permit, outcome = self.permit(), "cancelled"
         try:
             response, body = await self._exchange(question, allowed)
             result = read(self._content(response, body))
         except AttemptFailed as error:
+            outcome = error.failure.kind
             fair = allowed >= FAIR_SHARE * self.timeout
             if error.failure.kind is not FailureKind.TIMEOUT or fair:
                 permit.failure(self.clock.monotonic() - start)
@@ -106,13 +109,16 @@ class KalturaApi:
                 raise Unusable("body", error.failure.detail, None) from None
             raise SourceFailed(error.failure) from None
         except (Complained, SourceFailed) as error:
+            outcome = "missing" if _is_missing(error) else error.failure.kind
             _tell(permit, error, self.clock.monotonic() - start)
             raise
         else:
+            outcome = "ok"
             permit.success(self.clock.monotonic() - start)
             return result
         finally:
             permit.cancel()
+            self.observe(KalturaAsked(outcome))
 
     def permit(self) -> Permit:
         """Give leave for one exchange. Raises `SourceFailed` when the breaker is open."""
@@ -170,6 +176,10 @@ def _tell(permit: Permit, error: Complained | SourceFailed, seconds: float) -> N
         permit.hold_open(pause)
     else:
         permit.success(seconds)
+
+
+def _is_missing(error: Complained | SourceFailed) -> bool:
+    return isinstance(error, Complained) and error.code == NOT_FOUND
 
 
 def _failure(

@@ -34,6 +34,7 @@ from proxy.events import (
     ContractViolated,
     Event,
     FixedTokenRefused,
+    KalturaAsked,
     Limited,
     LimitName,
     ListenerName,
@@ -67,6 +68,10 @@ _NEVER_ASKED: Final = frozenset({FailureKind.OFF, FailureKind.OVERLOADED, Failur
 _ATTEMPT_OUTCOMES: Final = (
     "ok", "missing", "refused", "cancelled",
     *(kind for kind in FailureKind if kind not in {*_NEVER_ASKED, FailureKind.BREAKER_OPEN}),
+)  # fmt: skip
+_KALTURA_OUTCOMES: Final = (
+    "ok", "missing", "cancelled", FailureKind.UNREACHABLE, FailureKind.TIMEOUT, FailureKind.STATUS,
+    FailureKind.CONTRACT, FailureKind.UNAUTHORIZED,
 )  # fmt: skip
 _TOKEN_OUTCOMES: Final = (
     "login", "refresh",
@@ -237,6 +242,7 @@ class Metrics:
             "route",
             "field",
         )
+        self._asked = counter("kaltura_attempts_total", "Exchanges with Kaltura.", "outcome")
         modes = gauge("mode", "1 for the mode that the sidecar runs in.", "mode")
         for name in (*MODES, mode):
             modes[name,].set(float(name == mode))
@@ -254,6 +260,7 @@ class Metrics:
             RetryScheduled: lambda event: self._retries[event.route, event.reason].inc(),
             RetrySuppressed: lambda event: self._suppressed[event.reason,].inc(),
             ContractViolated: lambda event: self._violations[event.route, event.field].inc(),
+            KalturaAsked: lambda event: self._asked[event.outcome,].inc(),
             BreakerChanged: lambda event: self._transitions[
                 event.breaker, event.from_state, event.to_state
             ].inc(),
@@ -285,6 +292,12 @@ class Metrics:
             self._attempts[route, outcome]  # which makes it
         for field in (*fields, "body"):
             self._violations[route, field].inc(0.0)
+
+    def watch_kaltura(self, breakers: Mapping[str, WatchedBreaker]) -> None:
+        """Show Kaltura's breaker too, and the series of exchanges with it."""
+        self.watch_breakers(breakers)
+        for outcome in _KALTURA_OUTCOMES:
+            self._asked[outcome,].inc(0.0)
 
     def watch_cache(self, size: Callable[[], tuple[int, int] | None]) -> None:
         """Show the cache's bytes and entries; each scrape asks for them. None: they are not known."""

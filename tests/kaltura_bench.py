@@ -103,8 +103,9 @@ async def scripted_bench(
     """Put the source in front of a Kaltura with that script; `patience` is for one exchange, in seconds."""
     async with scripted(*steps) as origin, gateway_session() as session:
         clock = FakeClock()
-        api = KalturaApi(f"{origin.url.origin()}/api_v3", session, breaker or FakeBreaker(), patience, clock)
-        yield Bench(api, clock), origin
+        events, base = Events(), f"{origin.url.origin()}/api_v3"
+        api = KalturaApi(base, session, breaker or FakeBreaker(), patience, clock, events.append)
+        yield Bench(api, clock, events), origin
 
 
 @asynccontextmanager
@@ -115,8 +116,9 @@ async def sandbox_bench() -> AsyncIterator[tuple[Bench, StandIn]]:
     await stand_in.online()
     try:
         async with gateway_session() as session:
-            api = KalturaApi(stand_in.url, session, FakeBreaker(), PATIENCE, clock)
-            bench = Bench(api, clock, secret=stand_in.secret)
+            events = Events()
+            api = KalturaApi(stand_in.url, session, FakeBreaker(), PATIENCE, clock, events.append)
+            bench = Bench(api, clock, events, secret=stand_in.secret)
             keeper = bench.keep()
             yield bench, stand_in
             await keeper.aclose()

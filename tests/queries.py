@@ -23,6 +23,7 @@ from proxy.events import (
     DialectChosen,
     Event,
     FixedTokenRefused,
+    KalturaAsked,
     KalturaSessionFailed,
     LifeCycle,
     Limited,
@@ -81,6 +82,7 @@ def happenings() -> Iterator[Event]:
     yield TokenRequested("service", "login")
     yield TokenAcquired("service", 1_795_398_789.0)
     yield FixedTokenRefused("service")
+    yield KalturaAsked("ok")
     yield KalturaSessionFailed("timeout")
     yield StoreTroubled("slow")
     yield SignInFailed("discord_unreachable")

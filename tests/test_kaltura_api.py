@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from proxy.breaker import Breaker
 from proxy.bulkhead import Bulkhead
 from proxy.call import Failure, FailureKind, SourceFailed
+from proxy.events import KalturaAsked
 from proxy.grant import TokenEndpointFailed, TokenRefused
 from proxy.kaltura_api import Complained
 from proxy.kaltura_calls import reading
@@ -55,7 +56,15 @@ async def test_how_an_exchange_fails(step: Step, kind: FailureKind, status: int 
         assert SECRET not in failure.detail
         assert "token-1" not in failure.detail
         assert bench.api.breaker.told == [word]  # type: ignore[attr-defined]  # of the fake
+        assert bench.events.of(KalturaAsked) == [KalturaAsked(kind)]
         assert len(origin.received) == 1
+
+
+async def test_what_is_found_and_what_is_not_are_told_as_such() -> None:
+    """An entry that Kaltura does not have is no failure of its."""
+    async with scripted_bench(FOUND, complains("ENTRY_ID_NOT_FOUND")) as (bench, _):
+        assert [(await bench.ask()).status for _ in range(2)] == [200, 404]
+        assert bench.events.of(KalturaAsked) == [KalturaAsked("ok"), KalturaAsked("missing")]
 
 
 async def test_a_pause_that_kaltura_asks_for_is_told() -> None:
@@ -108,6 +117,7 @@ async def test_a_client_that_leaves_says_nothing_of_kaltura() -> None:
         asking.cancel()
         await asyncio.wait([asking])
         assert bench.api.breaker.told == ["cancel"]  # type: ignore[attr-defined]  # of the fake
+        assert bench.events.of(KalturaAsked) == [KalturaAsked("cancelled")]
         await hang.left.wait()
 
 

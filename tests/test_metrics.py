@@ -22,6 +22,7 @@ from proxy.events import (
     ContractViolated,
     DialectChosen,
     Event,
+    KalturaAsked,
     Limited,
     LimitName,
     RequestEnded,
@@ -58,6 +59,7 @@ TABLE = {
     ("cache_bytes", "gauge", ()),
     ("cache_entries", "gauge", ()),
     ("contract_violations_total", "counter", ("field", "route")),
+    ("kaltura_attempts_total", "counter", ("outcome",)),
     ("mode", "gauge", ("mode",)),
     ("build_info", "gauge", ("version",)),
 }
@@ -131,6 +133,7 @@ def everything(metrics: Metrics) -> None:
         RetryScheduled("video", "timeout", 0.1),
         RetrySuppressed("video", "deadline"),
         ContractViolated("video", "id"),
+        KalturaAsked("ok"),
         BreakerChanged("gateway", "closed", "open"),
         BreakerRejected("gateway"),
         CacheLooked("video", "hit"),
@@ -160,6 +163,18 @@ def test_the_table_is_exported_to_the_letter(metrics: Metrics) -> None:
         name = family.name.removeprefix("activity_proxy_")
         seen.add((name + "_total" * (family.type == "counter"), family.type, labels.pop()))
     assert seen == TABLE
+
+
+def test_exchanges_with_kaltura_show_from_the_start_where_it_is_on(metrics: Metrics) -> None:
+    """Each outcome, at 0, and its breaker; where it is off there is none."""
+    assert value(metrics, "kaltura_attempts_total", outcome="ok") is None
+    metrics.watch_kaltura({"kaltura": FakeBreaker()})
+    for event in (KalturaAsked("ok"), KalturaAsked("contract"), KalturaAsked("ok")):
+        metrics(event)
+    assert value(metrics, "kaltura_attempts_total", outcome="ok") == 2
+    assert value(metrics, "kaltura_attempts_total", outcome="contract") == 1
+    assert value(metrics, "kaltura_attempts_total", outcome="timeout") == 0
+    assert value(metrics, "breaker_state", breaker="kaltura", state="closed") == 1
 
 
 def test_process_and_python_metrics_are_there(metrics: Metrics) -> None:
