@@ -11,6 +11,11 @@ _KEY_SIZE = 4
 _SHORT = 2
 _WIDE = {126: 2, 127: 8}
 """Bytes of extended length, by what the seven bits of length say."""
+_WHOLE = bytes(
+    0 if second & 0x7F in _WIDE else _SHORT + (second & 0x7F) + (_KEY_SIZE if second & _MASKED else 0)
+    for second in range(256)
+)
+"""Size of a frame by its second byte; 0 when that is not all that says it."""
 
 
 class Frames:
@@ -31,11 +36,18 @@ class Frames:
         """Whether the last frame is complete, so that another may follow."""
         return not self._head and not self._left
 
-    def follow(self, data: bytes) -> None:
-        """Take note of bytes that pass."""
-        position = 0 if self._left or self._head else _past_short_frames(data)
+    def follow(self, data: bytes) -> bool:
+        """Take note of bytes that pass; tell whether the stream is closed by now."""
+        position = 0
+        if not self._left and not self._head:
+            # Nearly all that passes is one short frame, or some.
+            size = len(data)
+            if size >= _SHORT and _WHOLE[data[1]] == size and data[0] & 0x0F != _CLOSE:
+                return self.closed
+            position = _past_short_frames(data)
         while position < len(data) and not self.closed:
             position = self.follow_frame(data, position)
+        return self.closed
 
     def follow_frame(self, data: bytes, start: int = 0) -> int:
         """Take note of bytes to the end of the frame they are in, or of the data; return where that is."""
@@ -72,13 +84,12 @@ class Frames:
 
 def _past_short_frames(data: bytes) -> int:
     """Return where the frames end that are short, whole and no Close: of most data that is the end."""
-    position, size = 0, len(data)
-    while position + _SHORT <= size:
-        length = data[position + 1] & 0x7F
-        end = position + _SHORT + length + (_KEY_SIZE if data[position + 1] & _MASKED else 0)
-        if length in _WIDE or end > size or data[position] & 0x0F == _CLOSE:
+    position, last = 0, len(data) - _SHORT
+    while position <= last:
+        size = _WHOLE[data[position + 1]]
+        if not size or position + size > len(data) or data[position] & 0x0F == _CLOSE:
             break
-        position = end
+        position += size
     return position
 
 
