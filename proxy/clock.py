@@ -22,15 +22,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clock.
 
-    def monotonic(self) -> float:
-        """Return the monotonic clock's seconds."""
-        return time.monotonic()
+    It has the system's functions themselves: a request reads it some twenty times, and a method around each
+    takes twice as long.
+    """
 
-    def time(self) -> float:
-        """Return the wall clock's seconds since the epoch."""
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:
         """Wait in the event loop."""

@@ -19,7 +19,7 @@ from proxy.frozen import frozen
 from proxy.gateway_client import GatewayRequest, GatewayResponse, Send
 from proxy.grant import TokenError
 from proxy.inputs import called_with
-from proxy.protocols import Breaker, Budget, Permit, Tokens
+from proxy.protocols import Breaker, Budget, Permit, Token, Tokens
 from proxy.verdict import Failed, Missing, Refused, Usable, Verdict, judge, retry_after_seconds
 
 # A pause that a 429 asks for is waited out by a retry up to here, and by the breaker from here on (seconds).
@@ -127,55 +127,52 @@ class _Exchange:
         """Send the request as its subject; a token that is refused is replaced once."""
         self.attempts.begin()
         tokens = self.gateway.tokens(self.call.subject)
-        generation = await self._authorize(request, tokens)
+        token = tokens.at_hand() or await self._token(tokens)
+        request.authorization = token.authorization
         response = await send(request)
         if response.status != 401:
             return response
-        tokens.void(generation)
-        await self._authorize(request, tokens)
+        tokens.void(token.generation)
+        request.authorization = (tokens.at_hand() or await self._token(tokens)).authorization
         return await send(request)
 
-    async def _authorize(self, request: GatewayRequest, tokens: Tokens) -> int:
-        left = self._left()
+    async def _token(self, tokens: Tokens) -> Token:
         try:
-            token = tokens.at_hand()
-            if token is None:
-                async with asyncio.timeout(left):
-                    token = await tokens.get()
+            async with asyncio.timeout(self._left()):
+                return await tokens.get()
         except TimeoutError:
             raise SourceFailed(_late("the gateway gave no token in time")) from None
         except TokenError as error:
             detail = f"no token: {error.detail}"
             failure = Failure("gateway", FailureKind.TOKEN, detail, retry_after=error.retry_after)
             raise SourceFailed(failure) from None
-        request.authorization = token.authorization
-        return token.generation
 
     async def attempt(self, request: GatewayRequest, send: Send) -> GatewayResponse:
         """Make one attempt, judge its answer and tell the breaker."""
         gateway = self.gateway
         request.allowed = allowed = min(gateway.attempt_timeout, self._left())
         permit = self._permit()
-        start = gateway.clock.monotonic()
-        outcome = "cancelled"
+        now = gateway.clock.monotonic
+        start, outcome, seconds = now(), "cancelled", None
         try:
             response = await send(request)
             verdict = self._judge(response)
-            outcome = _outcome(verdict)
-            _tell(permit, verdict, gateway.clock.monotonic() - start)
+            outcome, seconds = _outcome(verdict), now() - start
+            _tell(permit, verdict, seconds)
             return response
         except AttemptFailed as error:
             kind = error.failure.kind
-            outcome = kind.value
+            outcome, seconds = kind.value, now() - start
             if kind is not FailureKind.TIMEOUT or allowed >= FAIR_SHARE * gateway.attempt_timeout:
-                permit.failure(gateway.clock.monotonic() - start)
+                permit.failure(seconds)
             if kind is FailureKind.CONTRACT:
                 gateway.observe(ContractViolated(self.call.route.name, "body"))
             self.attempts.ended(error)
             raise
         finally:
             permit.cancel()
-            seconds = gateway.clock.monotonic() - start
+            if seconds is None:
+                seconds = now() - start
             gateway.observe(AttemptEnded(self.call.route.name, outcome, seconds))
 
     def _permit(self) -> Permit:
@@ -194,14 +191,11 @@ class _Exchange:
         return left
 
     def _judge(self, response: GatewayResponse) -> Verdict:
-        gateway = self.gateway
-        verdict = judge(
-            self.call.route,
-            response.status,
-            response.body,
-            {**gateway.scope(), **self.call.values},
-            retry_after_seconds(response.retry_after, gateway.clock.time()),
-        )
+        gateway, pause = self.gateway, None
+        if response.retry_after is not None:
+            pause = retry_after_seconds(response.retry_after, gateway.clock.time())
+        scope = {**gateway.scope(), **self.call.values}
+        verdict = judge(self.call.route, response.status, response.body, scope, pause)
         self.verdict = verdict
         self.attempts.ended(None)
         if isinstance(verdict, Failed):

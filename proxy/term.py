@@ -53,9 +53,9 @@ class Term:
     ends: float
     expires_at: float | None
 
-    def covers(self, moment: Moment) -> bool:
+    def covers(self, monotonic: float, wall: float) -> bool:
         """Tell whether the token may be used; by both clocks, since a machine may have slept."""
-        return moment.monotonic < self.until and moment.wall < self.ends
+        return monotonic < self.until and wall < self.ends
 
     def given_again(self, other: "Term", now: float) -> "Term":
         """Return the term of a token that was handed out a second time: that is no second life.

@@ -143,8 +143,8 @@ class TokenKeeper:
 
     def at_hand(self) -> Token | None:
         """Return the token that is held, if it is valid now."""
-        held = self._usable()
-        if held is None:
+        held = self._held
+        if held is None or not held.term.covers(self._clock.monotonic(), self._clock.time()):
             return None
         if not self._tending and not self._closed and self._due() <= self._clock.monotonic():
             self._launch()
@@ -206,7 +206,9 @@ class TokenKeeper:
 
     def _usable(self) -> _Held | None:
         held = self._held
-        return held if held is not None and held.term.covers(Moment.now(self._clock)) else None
+        if held is None or not held.term.covers(self._clock.monotonic(), self._clock.time()):
+            return None
+        return held
 
     def _launch(self) -> asyncio.Task[Token]:
         """Return the flight that is under way, or begin one, if the time for it has come."""
@@ -258,7 +260,7 @@ class TokenKeeper:
             term, token = held.term.given_again(term, now.monotonic), held.token
         else:
             token = self._numbered(grant.token)
-        if not term.covers(now):
+        if not term.covers(now.monotonic, now.wall):
             detail = "the token given is as good as over (do the clocks agree?)"
             raise TokenEndpointFailed(FailureKind.CONTRACT, detail)
         self._held = _Held(token, term)

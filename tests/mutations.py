@@ -27,6 +27,7 @@ from proxy.budget import RetryBudget
 from proxy.caching import Caching
 from proxy.call import Answer, Call, Failure, FailureKind, Source, SourceFailed
 from proxy.flights import Flights
+from proxy.gateway_client import _Limits
 from proxy.listener import Listener
 from proxy.recovery import Recovery
 from proxy.restart import Restart
@@ -146,6 +147,12 @@ def _slow_start(patch: pytest.MonkeyPatch) -> None:
 @mechanism("bulkhead", "sidecar_resilience")
 def _bulkhead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("proxy.upstream.Bulkhead.of", _passing)
+
+
+@mechanism("attempt timeout", "gateway_client")
+def _attempt_timeout(patch: pytest.MonkeyPatch) -> None:
+    begin = _Limits.begin
+    patch.setattr(_Limits, "begin", lambda self, connection, ends: begin(self, connection, ends + 2.0))
 
 
 @mechanism("request deadline", "sidecar_resilience")

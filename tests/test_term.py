@@ -110,9 +110,9 @@ def test_a_jwt_without_issue_time_ends_by_the_wall_clock() -> None:
 def test_a_term_is_over_by_either_clock() -> None:
     """A machine that slept has a wall clock ahead of the monotonic one: the token is over."""
     term = granted_term(Grant(jwt(iat=EPOCH, exp=EPOCH + 3600)), ASKED, 0.0)
-    assert term.covers(Moment(1010.0, EPOCH + 10))
-    assert not term.covers(Moment(1010.0, EPOCH + 3600))
-    assert not term.covers(Moment(1000.0 + 3600, EPOCH + 10))
+    assert term.covers(1010.0, EPOCH + 10)
+    assert not term.covers(1010.0, EPOCH + 3600)
+    assert not term.covers(1000.0 + 3600, EPOCH + 10)
 
 
 def test_a_fixed_token_without_end_has_none() -> None:
@@ -132,8 +132,8 @@ def test_a_fixed_jwt_is_used_to_its_end() -> None:
 
 def test_a_fixed_jwt_that_is_over_is_not_used() -> None:
     """A JWT from the configuration whose end is past, or nearer than the skew, is not used."""
-    assert not fixed_term(jwt(exp=EPOCH - 5), ASKED).covers(ASKED)
-    assert not fixed_term(jwt(exp=EPOCH + 29), ASKED).covers(ASKED)
+    assert not fixed_term(jwt(exp=EPOCH - 5), ASKED).covers(ASKED.monotonic, ASKED.wall)
+    assert not fixed_term(jwt(exp=EPOCH + 29), ASKED).covers(ASKED.monotonic, ASKED.wall)
 
 
 def test_the_same_token_again_has_no_second_life() -> None:
