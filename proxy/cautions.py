@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from proxy.diagnosis import dotted
+from proxy.endpoints import is_loopback, url_host
 from proxy.nodes import Problem, Table, written_at
 from proxy.route import Route
 from proxy.settings import Settings
 from proxy.tables import RouteTable
-from proxy.units import is_loopback, url_host
 
 
 def cautions(settings: Settings, tables: Sequence[RouteTable], folder: Path, top: Table) -> Iterable[Problem]:

@@ -5,10 +5,10 @@ Times are seconds, shares parts of one.
 
 from pydantic import Field, SecretStr, model_validator
 
+from proxy.endpoints import HttpUrl
 from proxy.misfits import Misfit, Misfits
 from proxy.section import Rate, Section, Span, Token
 from proxy.tls_settings import TlsSettings, needs_tls
-from proxy.units import HttpUrl
 
 
 class LoginSettings(Section):

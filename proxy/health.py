@@ -3,7 +3,7 @@
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-from proxy.units import HostPort
+from proxy.endpoints import HostPort
 
 TIMEOUT = 2.0
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # nosec B104 # noqa: S104  (read, not bound)

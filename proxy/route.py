@@ -7,7 +7,6 @@ accepted, so that nothing a route says can turn out wrong in the middle of a cal
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
-from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -303,31 +302,3 @@ class Route(BaseModel):
     def fields(self) -> tuple[str, ...]:
         """The closed set of names that a contract violation of this route can carry."""
         return (*dict.fromkeys([*self.require, *self.types]), "body")
-
-
-def trespass(route: Route, other: Route) -> str | None:
-    """Return the input of `route` by which its gateway call can become that of `other`, if there is one.
-
-    With the id `search`, `GET /videos/{videoId}` is `GET /videos/search`, in any letter case.
-    """
-    if route.call is None or other.call is None or route.call.method != other.call.method:
-        return None
-    if len(route.call.path) != len(other.call.path):
-        return None
-    names = []
-    for (here, is_slot), (there, other_is_slot) in zip(route.call.path, other.call.path, strict=True):
-        if is_slot and not other_is_slot:
-            if not _can_be(route.inputs[here], unquote(there)):
-                return None
-            names.append(here)
-        elif not is_slot and not other_is_slot and here.lower() != there.lower():
-            return None
-    return names[0] if names else None
-
-
-def _can_be(given: Input, value: str) -> bool:
-    if given.type == "integer":
-        return value.isdecimal()
-    pattern = given.pattern
-    spellings = {value, value.lower(), value.upper(), value.capitalize(), value.swapcase()}
-    return pattern is None or any(pattern.fullmatch(spelling) for spelling in spellings)

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, WithJsonSchema, model_validator
 
+from proxy.endpoints import HostPort, HttpUrl, Listen, Network, Origin
 from proxy.gateway_settings import GatewaySettings
 from proxy.misfits import Misfit, Misfits
 from proxy.section import Amount, FileName, Flag, Section, Span, Token
 from proxy.store_url import parse_store_url
 from proxy.tls_settings import ListenTlsSettings, ServerTlsSettings, TlsSettings, needs_tls
-from proxy.units import Frequency, HostPort, HttpUrl, Listen, Network, Origin, Refused
+from proxy.units import Frequency, Refused
 
 Mode = Literal["auto", "live", "offline"]
 Environment = Literal["development", "production"]

@@ -18,11 +18,11 @@ from proxy.assembly import Parts, assemble
 from proxy.bounds import Bounds
 from proxy.clock import Clock, SystemClock
 from proxy.configuration import Configuration
+from proxy.endpoints import HostPort
 from proxy.events import LifeCycle
 from proxy.operations import operations
 from proxy.server import HttpServer, public_server
 from proxy.template import iso_time
-from proxy.units import HostPort
 from proxy.workshop import cancelled
 
 DRAIN = 1.0

@@ -4,8 +4,9 @@ from dataclasses import field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from proxy.endpoints import HostPort
 from proxy.frozen import frozen
-from proxy.units import HostPort, Refused, shown
+from proxy.units import Refused, shown
 
 _HINT: Final = "write it like memory:// or redis://127.0.0.1:6379/0"
 _LAST_DB: Final = 9999

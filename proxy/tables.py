@@ -9,12 +9,14 @@ from dataclasses import field
 from itertools import permutations
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from proxy.diagnosis import dotted, near, read_model
 from proxy.frozen import frozen
+from proxy.inputs import Input
 from proxy.lookup import Files
 from proxy.nodes import Lost, Mark, Node, Problem, Scalar, Table, find, overlay, scalars, written_at
-from proxy.route import Route, trespass
+from proxy.route import Route
 from proxy.units import shown
 
 DIALECTS: Final = ("plan", "newer")
@@ -196,3 +198,31 @@ def _tell_differences(tables: list[RouteTable], tell: Tell) -> None:
                 if differs:
                     text = f"routes.{name}.{key}: is not as in {first.name}; auto wants the same in both"
                     tell(Problem(table.mark(name, key), text))
+
+
+def trespass(route: Route, other: Route) -> str | None:
+    """Return the input of `route` by which its gateway call can become that of `other`, if there is one.
+
+    With the id `search`, `GET /videos/{videoId}` is `GET /videos/search`, in any letter case.
+    """
+    if route.call is None or other.call is None or route.call.method != other.call.method:
+        return None
+    if len(route.call.path) != len(other.call.path):
+        return None
+    names = []
+    for (here, is_slot), (there, other_is_slot) in zip(route.call.path, other.call.path, strict=True):
+        if is_slot and not other_is_slot:
+            if not _can_be(route.inputs[here], unquote(there)):
+                return None
+            names.append(here)
+        elif not is_slot and not other_is_slot and here.lower() != there.lower():
+            return None
+    return names[0] if names else None
+
+
+def _can_be(given: Input, value: str) -> bool:
+    if given.type == "integer":
+        return value.isdecimal()
+    pattern = given.pattern
+    spellings = {value, value.lower(), value.upper(), value.capitalize(), value.swapcase()}
+    return pattern is None or any(pattern.fullmatch(spelling) for spelling in spellings)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from hypothesis import settings
 
-from proxy.units import is_loopback
+from proxy.endpoints import is_loopback
 from tests.secrets_watch import SecretsWatch
 
 # Shared cores make single examples slow now and then; on the machine that guards main the same examples

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.units import HostPort
+from proxy.endpoints import HostPort
 from tests.configurations import Folder
 
 

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from proxy.inputs import ID_PATTERN
 from proxy.misfits import Misfits
-from proxy.route import Route, trespass
+from proxy.route import Route
 from proxy.shape import FieldPath
+from proxy.tables import trespass
 from proxy.template import BUILT_IN
 from tests.tables import DIALECTS, Dialect, a_route, mocks, raw_routes, routes
 

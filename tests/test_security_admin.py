@@ -24,7 +24,7 @@ async def test_the_token_is_compared_in_constant_time(
         return compare(given, right)
 
     monkeypatch.setattr(hmac, "compare_digest", comparing)
-    monkeypatch.setattr("proxy.units.HostPort.loopback", False)
+    monkeypatch.setattr("proxy.endpoints.HostPort.loopback", False)
     async with watched(configured(tmp_path, ELSEWHERE)) as (sidecar, _), ClientSession() as session:
         for token, status in ((ADMIN_TOKEN, 200), (ADMIN_TOKEN[:-1], 401), ("c", 401), ("", 401)):
             headers = {"Authorization": f"Bearer {token}"}

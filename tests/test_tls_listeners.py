@@ -18,12 +18,12 @@ from aiohttp import ClientSession, TCPConnector
 from trustme import KeyType
 
 from proxy.certificates import PERIOD, Certificates
+from proxy.endpoints import HostPort
 from proxy.events import CertificateChanged, Event
 from proxy.health import ask
 from proxy.run import ready_line
 from proxy.sidecar import Sidecar
 from proxy.tls import TlsFiles
-from proxy.units import HostPort
 from tests.certificates import Authority
 from tests.clocks import FakeClock
 from tests.origins import OK, PATIENCE, answering, client, read_message, request, until
