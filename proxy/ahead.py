@@ -1,9 +1,9 @@
 """Before the server's handler: requests that are answered within the call that brings their bytes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from aiohttp import HttpVersion11, StreamReader, hdrs
+from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
@@ -41,6 +41,22 @@ def either(first: AtOnce, second: AtOnce) -> AtOnce:
     return lambda request, peer, send: first(request, peer, send) or second(request, peer, send)
 
 
+class Begun(Protocol):
+    """A request that was begun before anybody handled it, at `start` by the clock, with that id."""
+
+    message: RawRequestMessage
+    request_id: str
+    start: float
+
+    def leave(self) -> None:
+        """Give up, as the client has left."""
+        ...
+
+    def go_on(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """Answer the request, which the listener has taken over."""
+        ...
+
+
 class Connection(Protocol):
     """What is asked of the connection, whose client has the address `peer`."""
 
@@ -54,16 +70,21 @@ class Connection(Protocol):
         """Send a whole answer."""
         ...
 
+    def begin(self, request: RawRequestMessage) -> bool:
+        """Begin a request, whose answer is still to come, or leave it and return false."""
+        ...
+
 
 class Ahead:
-    """A connection's parser, which answers at once what may be, and hands on the rest.
+    """A connection's parser, which answers or begins at once what may be, and hands on the rest.
 
-    Only while the connection waits for a request: answers go in the order of their requests.
+    Only while the connection waits for a request, and begins only what nothing has come behind: answers go
+    in the order of their requests.
     """
 
     __slots__ = ("_answer", "_connection", "_parser")
 
-    def __init__(self, connection: Connection, parser: HttpRequestParser, answer: AtOnce) -> None:
+    def __init__(self, connection: Connection, parser: HttpRequestParser, answer: AtOnce | None) -> None:
         self._connection = connection
         self._parser = parser
         self._answer = answer
@@ -95,8 +116,12 @@ class Ahead:
                 break
             if not sound_host(message.headers.get("Host", "")):
                 break
-            if not self._answer(message, self._connection.peer, self._connection.send):
-                break
-            self._parser.message_consumed()
-            answered += 1
+            if self._answer is not None and self._answer(
+                message, self._connection.peer, self._connection.send
+            ):
+                self._parser.message_consumed()
+                answered += 1
+                continue
+            last = answered + 1 == len(messages) < MAX_MSG_QUEUE_SIZE
+            return answered + (last and self._connection.begin(message))
         return answered

@@ -24,6 +24,7 @@ from proxy.call import Answer, Call, Source, SourceName, Subject
 from proxy.canned import Canned
 from proxy.clock import Clock
 from proxy.configuration import Configuration
+from proxy.connection import begun
 from proxy.dialects import Dialects, FixedDialect
 from proxy.events import Observe, TlsName
 from proxy.headers import Clients
@@ -37,6 +38,7 @@ from proxy.passthrough import PassThrough
 from proxy.paths import PathIndex
 from proxy.provenance import open_to_all, provenance
 from proxy.rate import Admission, Buckets, RateLimit
+from proxy.relay import Relay
 from proxy.request_id import RequestIds
 from proxy.route import KalturaCall, Route
 from proxy.server import HttpServer, public_server
@@ -134,8 +136,9 @@ async def assemble(
         shop.observe.attach(observer.wants)
     tls = shop.client_tls("activity", settings.activity.tls)
     head_limit = max(settings.limits.header, 65536)
-    passing = Origin(URL(settings.activity.url), head_limit=head_limit, tls=tls)
-    await resources.enter_async_context(passing)
+    origin = await resources.enter_async_context(
+        Origin(URL(settings.activity.url), head_limit=head_limit, tls=tls)
+    )
     session = await resources.enter_async_context(activity_session(response_header_limit=head_limit, tls=tls))
     subject = service_of(settings)
     sources: dict[SourceName, Source] = {
@@ -180,6 +183,7 @@ async def assemble(
         return client(request.remote, request.headers)
 
     rate = _rate_limit(settings.limits, clock)
+    pass_through = PassThrough(origin, tunnels.splice, settings.trusted_proxies)
     shortcuts = None
     if keeping is not None:
         shortcuts = open_shortcuts(
@@ -196,7 +200,7 @@ async def assemble(
         routes=PathIndex.of([(route.match, name) for name, route in table.items()]),
         route=parts.dialects.route,
         answer=answer,
-        pass_through=PassThrough(passing, tunnels.splice, settings.trusted_proxies),
+        pass_through=pass_through,
         client_address=address,
         subject=subject,
         recognise=viewers.recognise,
@@ -209,10 +213,20 @@ async def assemble(
         observe=shop.observe,
         admit=None if rate is None else Admission(rate, viewers.recognise, address),
         learn=_forget if shortcuts is None else shortcuts.learn,
+        begun=begun,
     )
     public = public_server(
         listener,
         at_once=None if shortcuts is None else shortcuts.at_once,
+        relay=Relay(
+            listener.routes,
+            pass_through,
+            client,
+            request_ids,
+            clock,
+            shop.observe,
+            None if rate is None else rate.by_address,
+        ),
         bounds=bounds_of(settings),
         new_request_id=request_ids,
         logger=logging.getLogger(__name__),

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, cast
 
 from aiohttp import web
-from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser
+from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from proxy.ahead import Ahead, AtOnce
+from proxy.ahead import Ahead, AtOnce, Begun
 from proxy.bounds import Bounds, Outflow
 from proxy.errors import MalformedBody
 from proxy.events import Limited
@@ -21,6 +22,9 @@ from proxy.handshake import UnderWay
 from proxy.refusal import CROWDED, HEADER_TIMEOUT, Refuse, refusal_for
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+Begin = Callable[[RawRequestMessage, "ClientConnection"], Begun | None]
+"""Begins a request without a body that came by that connection, or leaves it alone."""
 
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
@@ -31,6 +35,7 @@ class Host(Protocol):
     bounds: Bounds
     refuse: Refuse
     at_once: AtOnce | None
+    relay: Begin | None
     now: float
     stopping: bool
     turned_away: dict[asyncio.Transport, float]
@@ -90,12 +95,20 @@ class TurnedAway(asyncio.Protocol):
 
 
 class ClientConnection(web.RequestHandler):
-    """A connection that is served. `server` is whose it is, `peer` the client's address if it has one."""
+    """A connection that is served. `server` is whose it is, `peer` the client's address if it has one.
 
-    __slots__ = ("_head_since", "_made_at", "_outflow", "peer", "server")
+    aiohttp's task, which waits for the next request, knows nothing of one that was begun at once: whatever
+    could come between that and its answer (more bytes, the end of the idle time, of the server) makes the
+    task take it over first.
+    """
+
+    __slots__ = ("_begun", "_handed", "_head_since", "_made_at", "_outflow", "peer", "scheme", "server")
 
     server: Host
     peer: str | None
+    scheme: str
+    _begun: Begun | None
+    _handed: Begun | None
 
     def waits(self) -> bool:
         """Tell whether nothing is under way, so that an answer may be sent at once, and will be taken."""
@@ -103,10 +116,50 @@ class ClientConnection(web.RequestHandler):
         return (
             waiter is not None
             and not waiter.done()
+            and self._begun is None
             and not self._messages
             and not self._paused
             and not self.server.stopping
         )
+
+    def begin(self, request: RawRequestMessage) -> bool:
+        """Begin a request, whose answer is still to come, or leave it and return false."""
+        if self.server.relay is None:
+            return False
+        self._begun = self.server.relay(request, self)
+        if self._begun is None:
+            return False
+        self._request_count += 1
+        self.server.begin()
+        return True
+
+    def takes(self) -> bool:
+        """Tell whether the answer to what was begun may be sent at once, and another request may follow."""
+        transport = self.transport
+        return transport is not None and not transport.is_closing() and not self.server.stopping
+
+    def finish(self, answer: bytes) -> None:
+        """Send the whole answer to what was begun, which is over then."""
+        self._begun = None
+        cast("HttpRequestParser", self._parser).message_consumed()
+        cast("asyncio.Transport", self.transport).write(answer)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self.server.end()
+
+    def hand_over(self) -> None:
+        """Let the handler go on with what was begun, if anything: as if it had just come."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return
+        self._handed = begun
+        self._messages.append((begun.message, EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def take_over(self) -> Begun | None:
+        """Return what was begun for the request that is now handled; from then on it is the handler's."""
+        begun, self._handed = self._handed, None
+        return begun
 
     def send(self, parts: Iterable[bytes]) -> None:
         """Send a whole answer, after which the connection may be idle for its time again."""
@@ -120,6 +173,7 @@ class ClientConnection(web.RequestHandler):
         """Begin, if there is room; part of asyncio's protocol."""
         server = self.server
         server.handshakes.pop(self, None)
+        self._begun = self._handed = None
         if server.full:
             server.turn_away(cast("asyncio.Transport", transport))
             return
@@ -129,9 +183,19 @@ class ClientConnection(web.RequestHandler):
         super().connection_made(transport)
         peername = self.peername
         self.peer = str(peername[0]) if isinstance(peername, tuple) else None
-        if server.at_once is not None:
+        self.scheme = "http" if self.ssl_context is None else "https"
+        if server.at_once is not None or server.relay is not None:
             ahead = Ahead(self, cast("HttpRequestParser", self._parser), server.at_once)
             self._parser = cast("HttpRequestParser", ahead)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End what was begun for a client that has left; part of asyncio's protocol."""
+        begun = self._begun or self._handed
+        self._begun = self._handed = None
+        super().connection_lost(exc)
+        if begun is not None:
+            begun.leave()
+            self.server.end()
 
     def sweep(self, transport: asyncio.Transport, now: float) -> None:
         """End the connection if its client keeps it waiting for too long."""
@@ -151,13 +215,15 @@ class ClientConnection(web.RequestHandler):
 
     def close_idle(self) -> None:
         """Close, unless there is a request under way."""
+        self.hand_over()
         if self._waiter is not None and not self._waiter.done():  # or a request has just come
             self.force_close()
 
     async def _handle_request(
         self, request: web.BaseRequest, start_time: float | None, request_handler: Handler
     ) -> tuple[web.StreamResponse, bool]:
-        self.server.begin()
+        if self._handed is None:  # else it is counted already
+            self.server.begin()
         try:
             response, reset = await super()._handle_request(request, start_time, request_handler)
         finally:
@@ -177,6 +243,7 @@ class ClientConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take in what comes; part of asyncio's protocol."""
+        self.hand_over()
         before = self._request_count
         super().data_received(data)
         if self._messages or self._request_count > before:
@@ -188,6 +255,10 @@ class ClientConnection(web.RequestHandler):
             # What is queued behind an unfinished body is the parser's complaint about it. aiohttp would
             # leave the handler waiting for the rest.
             request.content.set_exception(MalformedBody("the body's framing is broken"))
+
+    def _process_keepalive(self) -> None:
+        self.hand_over()
+        super()._process_keepalive()
 
     def handle_error(
         self,
@@ -210,3 +281,8 @@ class ClientConnection(web.RequestHandler):
             self.logger.info("malformed or broken request: %s", type(error).__name__)
         else:
             super().log_exception(*args, **kw)
+
+
+def begun(request: web.BaseRequest) -> Begun | None:
+    """Return what was begun for a request, if anything, to whoever handles it from now on."""
+    return cast("ClientConnection", request.protocol).take_over()

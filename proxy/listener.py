@@ -1,6 +1,7 @@
 """The public listener: a request's way, readable from top to bottom.
 
-(kept, fresh and asked for plainly: `ready` has answered it before it comes here)
+(kept, fresh and asked for plainly: `ready` has answered it before it comes here; what passes through and is
+small: `relay` has begun it, and mostly ended it)
 target -> match -> pass through | read the body -> validate -> ladder -> reply
 """
 
@@ -13,6 +14,7 @@ import orjson
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from proxy.ahead import Begun
 from proxy.call import Answer, Call, ClientRequest, Failure, FailureKind, Problem, Source, Subject
 from proxy.clock import Clock
 from proxy.errors import ActivityAway, MalformedBody, error_body
@@ -25,9 +27,8 @@ from proxy.provenance import matches
 from proxy.reply import Reply
 from proxy.request_id import RequestIds
 from proxy.route import Route
-from proxy.target import Target
+from proxy.target import PASS, Target
 
-PASS = "pass"  # nosec B105 # noqa: S105  (the route label of what passes through)
 CLIENT_LEFT = 499
 _NO_BODY = b""
 
@@ -71,7 +72,8 @@ class Listener:
     `recognise` tells by header fields who calls a route that is called as a user. `total` is the time in
     seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send, and
     `body_timeout` the seconds that it may take for that. `fields` are those of an answer for a request id;
-    `learn` is shown what each raw target was answered. `admit` gives the fields of a 429 for a client
+    `learn` is shown what each raw target was answered, `begun` gives what was asked for a request before it
+    came here. `admit` gives the fields of a 429 for a client
     that asks too often; without it nobody does.
     """
 
@@ -91,14 +93,19 @@ class Listener:
     observe: Observe
     admit: Callable[[web.BaseRequest], Awaitable[Mapping[str, str] | None]] | None = None
     learn: Callable[[str, Call, Answer], None] = field(default=lambda _target, _call, _answer: None)
+    begun: Callable[[web.BaseRequest], Begun | None] = field(default=lambda _request: None)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; whatever happens, the client hears of it in the error shape."""
-        start = self.clock.monotonic()
-        account = _Account(self.request_ids.of(request.headers.get("X-Request-Id")))
-        self.observe(RequestStarted("public"))
+        begun = self.begun(request)
+        if begun is None:
+            start = self.clock.monotonic()
+            account = _Account(self.request_ids.of(request.headers.get("X-Request-Id")))
+            self.observe(RequestStarted("public"))
+        else:
+            start, account = begun.start, _Account(begun.request_id, PASS)
         try:
-            response = await self._respond(request, account)
+            response = await self._respond(request, account, begun)
             if account.route != PASS:
                 # Sent here rather than by the server, so that the time of sending counts.
                 await response.prepare(request)
@@ -129,12 +136,13 @@ class Listener:
             )
         return response
 
-    async def _respond(self, request: web.BaseRequest, account: _Account) -> web.StreamResponse:
+    async def _respond(
+        self, request: web.BaseRequest, account: _Account, begun: Begun | None
+    ) -> web.StreamResponse:
         try:
-            if self.admit is not None and (late := await self.admit(request)) is not None:
-                raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
-            if hdrs.VIA in request.headers and _came_by(request, VIA.decode()):
-                raise Refusal(508, "The request has come by this proxy before", "loop_detected")
+            if begun is not None:
+                return self._passed(await begun.go_on(request), account)
+            await self._admit(request)
             target = Target.of(
                 self.routes, request.method, request.raw_path, request.headers.get(hdrs.HOST, "")
             )
@@ -144,7 +152,7 @@ class Listener:
                 raise Refusal(400, "The path can be read in more than one way", "ambiguous_path")
             if target.found is None:
                 account.route = PASS
-                return await self._pass(request, target.sent, account)
+                return self._passed(await self.pass_through(request, target.sent), account)
             account.route, parameters = target.found
             call = await self._call(request, account, parameters, target)
         except Refusal as refusal:
@@ -163,8 +171,13 @@ class Listener:
             answer = replace(answer, status=304, body=b"")
         return self._reply(answer, account)
 
-    async def _pass(self, request: web.BaseRequest, target: str, account: _Account) -> web.StreamResponse:
-        response = await self.pass_through(request, target)
+    async def _admit(self, request: web.BaseRequest) -> None:
+        if self.admit is not None and (late := await self.admit(request)) is not None:
+            raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
+        if hdrs.VIA in request.headers and _came_by(request, VIA.decode()):
+            raise Refusal(508, "The request has come by this proxy before", "loop_detected")
+
+    def _passed(self, response: web.StreamResponse, account: _Account) -> web.StreamResponse:
         account.source, account.status = "activity", response.status
         account.sent = response.body_length
         if getattr(response, "truncated", False):

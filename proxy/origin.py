@@ -15,7 +15,7 @@ from yarl import URL
 
 from proxy.addresses import Addresses
 from proxy.errors import ActivityAway, AwayReason
-from proxy.exchange import Answered, OriginConnection, OriginRequest, OriginResponse
+from proxy.exchange import OriginConnection, OriginRequest, OriginResponse
 
 KEEP = 4.0
 """Seconds that an idle connection is kept. Node closes after 5 s: this side is to be the first."""
@@ -90,18 +90,11 @@ class Origin:
                 self.release(connection)
             raise
 
-    def ask_at_once(self, request: OriginRequest, answered: Answered) -> OriginConnection | None:
-        """Send a request on a connection that is at hand, if there is one, and return that.
-
-        The connection has to be released, or forsaken when it is told that there is no answer.
-        """
-        connection = self.at_hand()
-        if connection is not None:
-            connection.send(request, answered)
-        return connection
-
     def at_hand(self) -> OriginConnection | None:
-        """Return the kept connection that was used last, if there is one. It has to be released."""
+        """Return the kept connection that was used last, if there is one.
+
+        It has to be released, or forsaken when no answer came, or put back when nothing was asked.
+        """
         oldest = self._loop.time() - self._keep
         while self._idle:
             connection = self._idle.pop()
@@ -134,6 +127,11 @@ class Origin:
             raise ActivityAway(_reason(error), detail=detail) from error
         self.in_use.add(connection)
         return connection
+
+    def put_back(self, connection: OriginConnection) -> None:
+        """Take back what `at_hand` gave and was not used."""
+        self.in_use.discard(connection)
+        self._idle.append(connection)
 
     def forsake(self, connection: OriginConnection) -> None:
         """Release a kept connection on which no answer came."""

@@ -99,7 +99,18 @@ class PassThrough:
     async def __call__(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         """Answer with what the Activity server says to `target`: path and query, sent as they are."""
         upgrade = _may_upgrade(request)
-        upstream = await self._ask(request, self._request(request, target, upgrade=upgrade))
+        wanted = self._request(request, target, upgrade=upgrade)
+        return await self._answer(request, await self._ask(request, wanted, self.origin.ask(wanted)), upgrade)
+
+    async def resume(
+        self, request: web.BaseRequest, wanted: OriginRequest, asked: Awaitable[OriginResponse]
+    ) -> web.StreamResponse:
+        """Answer with what the Activity server says to what it has been asked, `wanted`; else as above."""
+        return await self._answer(request, await self._ask(request, wanted, asked), upgrade=False)
+
+    async def _answer(
+        self, request: web.BaseRequest, upstream: OriginResponse, upgrade: bool
+    ) -> web.StreamResponse:
         try:
             if upstream.message.code != 101:
                 return await _relay(request, upstream)
@@ -109,11 +120,13 @@ class PassThrough:
         finally:
             self.origin.release(upstream.connection)
 
-    async def _ask(self, request: web.BaseRequest, wanted: OriginRequest) -> OriginResponse:
+    async def _ask(
+        self, request: web.BaseRequest, wanted: OriginRequest, asked: Awaitable[OriginResponse]
+    ) -> OriginResponse:
         repeatable = request.method in ("GET", "HEAD") and not request.body_exists
         while True:
             try:
-                return await self.origin.ask(wanted)
+                return await asked
             except ActivityAway as away:
                 if (broken := request.content.exception()) is not None:
                     raise broken from away
@@ -121,6 +134,7 @@ class PassThrough:
                     raise
                 # The Activity server may have closed a kept connection just as it was used again.
                 repeatable = False
+                asked = self.origin.ask(wanted)
 
     def _request(self, request: web.BaseRequest, target: str, *, upgrade: bool) -> OriginRequest:
         headers = request.headers

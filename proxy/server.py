@@ -20,7 +20,7 @@ from yarl import URL
 from proxy.ahead import AtOnce
 from proxy.bounds import Bounds
 from proxy.clock import Clock
-from proxy.connection import ClientConnection, Handler, ServerRequest, TurnedAway
+from proxy.connection import Begin, ClientConnection, Handler, ServerRequest, TurnedAway
 from proxy.events import ListenerName, Observe
 from proxy.frozen import frozen
 from proxy.handshake import Handshake, UnderWay
@@ -55,6 +55,7 @@ def public_server(
     *,
     bounds: Bounds,
     at_once: AtOnce | None = None,
+    relay: Begin | None = None,
     new_request_id: NewRequestId,
     logger: logging.Logger,
     clock: Clock,
@@ -70,6 +71,8 @@ def public_server(
         handler: Answers requests; its exceptions become a 500 and are logged.
         bounds: What a client may send, and how long it may take.
         at_once: Asked first, for requests without a body that nothing is before; must not raise.
+        relay: Asked next, for those that nothing is behind either; must not raise. `handler` has to ask
+            `proxy.connection.begun` for what was begun.
         new_request_id: Makes the id of an error that is answered without the handler.
         logger: Gets one line for each malformed request.
         clock: Times the refusals.
@@ -78,7 +81,7 @@ def public_server(
         keepalive_timeout: Seconds that an idle connection is kept, longer than those before us keep it.
     """
     refuse = Refuse(listener, new_request_id, clock, observe)
-    return HttpServer(handler, at_once, bounds, refuse, logger, keepalive_timeout)
+    return HttpServer(handler, at_once, relay, bounds, refuse, logger, keepalive_timeout)
 
 
 def c_parser_in_use() -> bool:
@@ -125,6 +128,7 @@ class HttpServer(web.Server):
         self,
         handler: Handler,
         at_once: AtOnce | None,
+        relay: Begin | None,
         bounds: Bounds,
         refuse: Refuse,
         logger: logging.Logger,
@@ -134,6 +138,7 @@ class HttpServer(web.Server):
             _Admission(handler, refuse), request_factory=self._request, handler_cancellation=True
         )
         self.at_once = at_once
+        self.relay = relay
         self.refuse = refuse
         self.stopping = False
         self.running = 0

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from proxy.paths import Ambiguous, PathIndex, split_target, without_discord_prefix
 
+PASS = "pass"  # nosec B105 # noqa: S105  (the route label of what passes through)
+
 
 class Target(NamedTuple):
     """Path and query as they go on, the query alone, and the name and path parameters of the route found."""

@@ -11,11 +11,13 @@ from yarl import URL
 
 from proxy.ahead import AtOnce
 from proxy.call import Answer, Call, Source, Subject
+from proxy.connection import Begin
 from proxy.events import Crashed, RequestEnded, RequestStarted
 from proxy.listener import Listener
 from proxy.paths import PathIndex
 from proxy.provenance import provenance
 from proxy.request_id import RequestIds
+from proxy.server import HttpServer
 from tests.clocks import FakeClock
 from tests.gateway_fakes import Events
 from tests.origins import Message, exchange, request, serving, until
@@ -62,6 +64,7 @@ class Bench:
     """A listener at work."""
 
     port: int
+    server: HttpServer
     session: ClientSession
     source: Recorded
     passed: Passed
@@ -112,6 +115,8 @@ async def listening(
     answer: Source | None = None,
     passing: Passing | None = None,
     at_once: AtOnce | None = None,
+    relay: Begin | None = None,
+    keepalive_timeout: float = 75.0,
     **changes: Any,
 ) -> AsyncIterator[Bench]:
     """Run a listener with the plan's routes; `changes` are fields of it."""
@@ -134,7 +139,13 @@ async def listening(
         observe=events.append,
     )
     async with (
-        serving(replace(listener, **changes), at_once=at_once) as (port, _),
+        serving(
+            replace(listener, **changes),
+            at_once=at_once,
+            relay=relay,
+            keepalive_timeout=keepalive_timeout,
+            clock=changes.get("clock"),
+        ) as (port, server),
         ClientSession(connector=TCPConnector(force_close=True)) as session,
     ):
-        yield Bench(port, session, source, passed, events)
+        yield Bench(port, server, session, source, passed, events)

@@ -15,7 +15,7 @@ from yarl import URL
 from proxy.ahead import AtOnce
 from proxy.bounds import Bounds
 from proxy.clock import Clock, SystemClock
-from proxy.connection import Handler
+from proxy.connection import Begin, Handler
 from proxy.errors import ActivityAway, MalformedBody
 from proxy.events import Observe
 from proxy.headers import Network
@@ -171,15 +171,19 @@ async def serving(
     handler: Handler,
     *,
     at_once: AtOnce | None = None,
+    relay: Begin | None = None,
     bounds: Bounds = LOOSE,
     logger: logging.Logger | None = None,
     observe: Observe = lambda _: None,
     clock: Clock | None = None,
+    keepalive_timeout: float = 75.0,
 ) -> AsyncIterator[tuple[int, HttpServer]]:
     """Run a public server, whose errors all have the id `made`."""
     server = public_server(
         handler,
         at_once=at_once,
+        relay=relay,
+        keepalive_timeout=keepalive_timeout,
         bounds=bounds,
         new_request_id=lambda: "made",
         logger=logger or logging.getLogger("tests"),

@@ -335,20 +335,34 @@ async def test_what_follows_a_switch_waits_to_be_taken_over() -> None:
 
 
 async def test_what_cannot_wait_is_asked_on_a_connection_at_hand() -> None:
-    """No connection is made for it; where there is one, the answer is told by a call."""
+    """None is made for it; where there is one, the answer is told by a call."""
     told: list[OriginResponse | ActivityAway] = []
     async with answering(OK) as server, Origin(server.url) as origin:
-        assert origin.ask_at_once(GET, told.append) is None
+        assert origin.at_hand() is None
         origin.release((await origin.ask(GET)).connection)
-        connection = origin.ask_at_once(GET, told.append)
+        connection = origin.at_hand()
+        assert connection is not None
         assert connection in origin.in_use
+        connection.send(GET, told.append)
         await until(lambda: bool(told))
         (answer,) = told
         assert isinstance(answer, OriginResponse)
         assert answer.connection is connection
         assert await answer.content.read() == b"ok"
-        origin.release(answer.connection)
+        origin.release(connection)
         assert not origin.in_use
+        assert server.connections == 1
+
+
+async def test_a_connection_that_was_not_used_is_put_back() -> None:
+    """It is as it was before, and the next to be used."""
+    async with answering(OK) as server, Origin(server.url) as origin:
+        origin.release((await origin.ask(GET)).connection)
+        connection = origin.at_hand()
+        assert connection is not None
+        origin.put_back(connection)
+        assert not origin.in_use
+        assert (await origin.ask(GET)).connection is connection
         assert server.connections == 1
 
 
@@ -357,8 +371,9 @@ async def test_whoever_gives_a_connection_up_is_told_nothing_more() -> None:
     told: list[OriginResponse | ActivityAway] = []
     async with answering(OK) as server, Origin(server.url) as origin:
         origin.release((await origin.ask(GET)).connection)
-        connection = origin.ask_at_once(GET, told.append)
+        connection = origin.at_hand()
         assert connection is not None
+        connection.send(GET, told.append)
         origin.release(connection)
         assert await body(origin.ask(GET)) == b"ok"
         assert server.connections == 2

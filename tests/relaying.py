@@ -1,0 +1,140 @@
+"""A listener with a relay before it, in front of a raw Activity server that does as the test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
+
+from proxy.ahead import AtOnce, Begun
+from proxy.connection import ClientConnection, begun
+from proxy.events import RequestEnded
+from proxy.headers import Clients, Network
+from proxy.origin import Origin as ActivityServer
+from proxy.passthrough import PassThrough
+from proxy.paths import PathIndex
+from proxy.relay import Relay
+from proxy.request_id import RequestIds
+from proxy.tunnel import Tunnels
+from tests.clocks import FakeClock
+from tests.gateway_fakes import Events
+from tests.listener_fakes import Bench, listening
+from tests.origins import OK, Message, Origin, Reader, Writer, raw_origin, read_message, request, until
+from tests.tables import routes
+
+PRIME = request(b"GET /prime")
+"""Goes the listener's way, as no connection is at hand yet, and leaves one."""
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept"
+_ALWAYS = {b"/prime": OK, b"/kept": KEPT}
+
+
+@dataclass
+class Script:
+    """What the Activity server sends, each item in answer to one request; None closes instead.
+
+    `received` are the bytes of the requests' heads. An item of several pieces is sent one by one.
+    """
+
+    answers: list[tuple[bytes, ...] | None]
+    received: list[Message] = field(default_factory=list)
+    hold: asyncio.Event | None = None
+    """While there is one that is not set, answers wait."""
+
+    async def __call__(self, reader: Reader, writer: Writer) -> None:
+        """Serve one connection."""
+        while True:
+            got = await read_message(reader)
+            self.received.append(got)
+            if got.target in _ALWAYS:
+                writer.write(_ALWAYS[got.target])
+                continue
+            answer = self.answers.pop(0)
+            if self.hold is not None:
+                await self.hold.wait()
+            if answer is None:
+                return
+            for piece in answer:
+                writer.write(piece)
+                await asyncio.sleep(0.001)
+
+
+@dataclass
+class Relaying:
+    """A relay at work. `begun` are the requests that it began, `resumed` those that were handed over."""
+
+    listener: Bench
+    script: Script
+    origin: Origin
+    upstream: ActivityServer
+    events: Events
+    clock: FakeClock
+    begun: list[bytes]
+    resumed: list[bytes]
+
+    @property
+    def running(self) -> int:
+        """Requests under way, as the server counts them."""
+        return self.listener.server.running
+
+    async def primed(self, reader: Reader, writer: Writer) -> None:
+        """Have a connection to the Activity server at hand, and forget how."""
+        writer.write(PRIME)
+        assert (await read_message(reader)).body == b"ok"
+        await until(lambda: bool(self.events.of(RequestEnded)) and not self.running)
+        self.events.clear()
+        self.script.received.clear()
+
+
+@asynccontextmanager
+async def relaying(
+    *answers: bytes | tuple[bytes, ...] | None,
+    at_once: AtOnce | None = None,
+    relayed: bool = True,
+    trusted: tuple[Network, ...] = (),
+    admit: Callable[[str], Mapping[str, str] | None] | None = None,
+    keepalive_timeout: float = 75.0,
+) -> AsyncIterator[Relaying]:
+    """Run all three; without a relay if it is not `relayed`. Nothing may be left of any request."""
+    script = Script([(answer,) if isinstance(answer, bytes) else answer for answer in answers])
+    events, clock, request_ids = Events(), FakeClock(), RequestIds(b"r" * 16)
+    started: list[bytes] = []
+    resumed: list[bytes] = []
+    tunnels = Tunnels()
+    async with raw_origin(script) as origin, ActivityServer(origin.url) as upstream:
+        pass_through = PassThrough(upstream, tunnels.splice, trusted)
+        index = PathIndex.of([(route.match, name) for name, route in routes("plan").items()])
+        relay = Relay(index, pass_through, Clients(trusted), request_ids, clock, events.append, admit)
+
+        def begin(message: RawRequestMessage, connection: ClientConnection) -> Begun | None:
+            found = relay(message, connection)
+            if found is not None:
+                started.append(message.path.encode(errors="surrogateescape"))
+            return found
+
+        def take(asked: web.BaseRequest) -> Begun | None:
+            found = begun(asked)
+            if found is not None:
+                resumed.append(asked.raw_path.encode(errors="surrogateescape"))
+            return found
+
+        async def admitted(asked: web.BaseRequest) -> Mapping[str, str] | None:
+            return None if admit is None else admit(asked.remote or "")
+
+        async with listening(
+            passing=pass_through,
+            at_once=at_once,
+            relay=begin if relayed else None,
+            keepalive_timeout=keepalive_timeout,
+            client_address=lambda asked: Clients(trusted)(asked.remote, asked.headers),
+            request_ids=request_ids,
+            clock=clock,
+            observe=events.append,
+            admit=admitted,
+            begun=take,
+        ) as listener:
+            yield Relaying(listener, script, origin, upstream, events, clock, started, resumed)
+            await until(lambda: not listener.server.running)
+            assert not upstream.in_use
+            assert not tunnels
