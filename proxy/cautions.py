@@ -57,6 +57,9 @@ def _production(settings: Settings, tables: Iterable[RouteTable], top: Table) ->
     if settings.mode == "offline":
         mark = written_at(top, ("mode",))[1]
         yield Problem(mark, "mode: offline in production, so that the gateway is never asked")
+    if not settings.kaltura.partner_id and any(map(_tells_partner, tables)):
+        mark = written_at(top, ("kaltura", "partner_id"))[1]
+        yield Problem(mark, "kaltura.partner_id: is empty, and so is partnerId in what clients get")
     tokens = "tokens leave this machine unencrypted; https keeps them secret"
     yield from _unencrypted(("gateway", "url"), settings.gateway.url, tokens, top)
     yield from _unencrypted(("identity", "discord_url"), settings.identity.discord_url, tokens, top)
@@ -81,6 +84,10 @@ def _unknown(settings: Settings, tables: Iterable[RouteTable]) -> Iterable[Probl
         for table in filter(nobody_signs_in, tables):
             text = "no route signs viewers in (sign: in), so that all users' calls go as the service"
             yield Problem(table.root.mark, text)
+
+
+def _tells_partner(table: RouteTable) -> bool:
+    return any(route.reply and "partnerId" in route.reply.names for route in table.routes.values())
 
 
 def _unencrypted(path: tuple[str, str], url: str, what: str, top: Table) -> Iterable[Problem]:

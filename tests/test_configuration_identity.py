@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Folder:
 
 def warned(folder: Folder, text: str) -> list[str]:
     """Return the warnings for a configuration."""
-    return folder.relative("\n".join(map(str, folder.load(text).warnings)))
+    return folder.relative("\n".join(map(str, folder.load(text, {"KALTURA_PARTNER_ID": "42"}).warnings)))
 
 
 def test_the_defaults_are_those_of_the_design(folder: Folder) -> None:
@@ -192,11 +192,11 @@ BODY = '{"videoId": "1_abc", "userId": "mallory"}'
     [
         ("", "as the service", "mallory"),
         ("environment: production", "as the service", "anonymous"),
-        ("identity: {required: true}", "401 login_required", "mallory"),
+        ("identity: {required: true}", "401 login_required", "DISCORD_ID"),
     ],
 )
 def test_explain_says_whose_call_it_is(tmp_path: Path, text: str, others: str, who: str) -> None:
-    """How a viewer is told, what becomes of others, and who counts where nobody is known."""
+    """How a viewer is told, what becomes of others, and who counts where nobody is known, or has to be."""
     lines = said(tmp_path, "POST", "/api/kaltura/session", BODY, text)
     assert f"viewer by cookie or bearer token; others: {others}" in lines
     assert f"values videoId='1_abc', userId='{who}'" in lines

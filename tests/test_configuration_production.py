@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Folder:
 
 def warned(folder: Folder, text: str) -> list[str]:
     """Return the warnings for a configuration."""
-    return folder.relative("\n".join(map(str, folder.load(text).warnings)))
+    return folder.relative("\n".join(map(str, folder.load(text, {"KALTURA_PARTNER_ID": "42"}).warnings)))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,16 @@ def test_what_is_most_likely_not_meant_in_production_is_warned_of(
 def test_what_is_well_in_production_is_not_warned_of(folder: Folder, text: str) -> None:
     """Loopback needs no https, titles may be mocked, and the token exchange is the Activity server's own."""
     assert warned(folder, text) == []
+
+
+def test_a_partner_that_clients_are_not_told_is_warned_of(folder: Folder) -> None:
+    """The gateway's videos name none, so it has to come from the configuration, wherever a reply gives it."""
+    (line,) = map(str, folder.load(SOUND).warnings)
+    assert line.endswith(": kaltura.partner_id: is empty, and so is partnerId in what clients get")
+    assert folder.load(SOUND, {"KALTURA_PARTNER_ID": "42"}).warnings == ()
+    folder.write("own.yaml", "routes: {}")
+    assert folder.load(SOUND.replace("{url", "{dialect: own.yaml, url")).warnings == ()
+    assert folder.load().warnings == ()
 
 
 def test_offline_a_mocked_credential_is_warned_of_as_well(folder: Folder) -> None:
