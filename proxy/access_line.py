@@ -72,42 +72,41 @@ class JsonAccessLines:
     def __init__(self, unusual: AccessLine) -> None:
         self._unusual = unusual
         self._time = ""
-        self._second = 0
+        self._second = 0.0
         self._millisecond = nan
         self._kinds: dict[tuple[object, ...], tuple[str, str]] = {}
         self._targets = _Shown(masked_target)
         self._clients = _Shown(lambda client: printable(client, FIELD))
 
-    def __call__(self, at: float, ended: RequestEnded) -> str:
+    def line(self, at: float, ended: RequestEnded) -> str:
         """Return the line of a request that ended at that time."""
-        seconds = ended.seconds
+        _, _, _, _, _, seconds, request_id, target, client, sent, failures = ended
         if not 0.0 <= seconds < _SECONDS:
             return self._unusual(at, ended)
         if (at - self._second) * 1000 // 1 != self._millisecond:
             self._tick(at)
         before, between = self._kinds.get(ended[:5]) or self._kind(ended)
         duration = f"{seconds * 1000:.3f}".rstrip("0")
-        request_id = ended.request_id
+        if duration[-1] == ".":
+            duration += "0"
         if not request_id.isprintable() or len(request_id) > FIELD:
             request_id = printable(request_id, FIELD)
-        line = (
-            f'{{"ts":"{self._time}",{before},"target":{self._targets[ended.target]},{between},'
-            f'"duration_ms":{duration}{"0" if duration[-1] == "." else ""},"bytes":{ended.bytes_sent},'
-            f'"client":{self._clients[ended.client]},"request_id":{_json(request_id)}'
+        told = f',"failures":{_json([failure_fields(each) for each in failures])}' if failures else ""
+        target, client, request_id = self._targets[target], self._clients[client], _json(request_id)
+        return (
+            f"{self._time}{before}{target}{between}{duration}"
+            f',"bytes":{sent},"client":{client},"request_id":{request_id}{told}}}'
         )
-        if ended.failures:
-            line += f',"failures":{_json([failure_fields(failure) for failure in ended.failures])}'
-        return line + "}"
 
     def _tick(self, at: float) -> None:
-        self._time = iso(at)
-        self._second = floor(at) if isfinite(at) else 0
+        self._time = f'{{"ts":"{iso(at)}"'
+        self._second = float(floor(at)) if isfinite(at) else 0.0
         millisecond = (at - self._second) * 1000 // 1
         # Just before the epoch it may come out as 1000, which is reached by what is after it too.
         self._millisecond = millisecond if millisecond < 1000 else nan
 
     def _kind(self, ended: RequestEnded) -> tuple[str, str]:
-        """Return what stands before and behind the target in the lines of requests like this one."""
+        """Return what stands between time, target and duration in the lines of requests like this one."""
         before = {
             "level": logging.getLevelName(level_of(ended)).lower(),
             "logger": ACCESS,
@@ -116,7 +115,8 @@ class JsonAccessLines:
             "route": ended.route,
             "method": printable(ended.method, METHOD),
         }
-        kind = _json(before)[1:-1], _json({"status": ended.status, "source": ended.source})[1:-1]
+        between = {"status": ended.status, "source": ended.source}
+        kind = f',{_json(before)[1:-1]},"target":', f',{_json(between)[1:-1]},"duration_ms":'
         if len(self._kinds) < _REMEMBERED:  # methods are the clients' to invent
             self._kinds[ended[:5]] = kind
         return kind

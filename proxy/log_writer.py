@@ -187,18 +187,20 @@ class LogWriter(QueueHandler):
             self._hurry.clear()
             batch += [self._queue.get() for _ in range(self._queue.qsize())]
             self._write_lines(batch)
-            for item in batch:
-                if isinstance(item, threading.Event):
-                    item.set()
-            if None in batch:
+            signals = [item for item in batch if item is None or isinstance(item, threading.Event)]
+            for signal in signals:
+                if signal is not None:
+                    signal.set()
+            if None in signals:
                 return
 
     def _write_lines(self, items: list[_Item]) -> None:
         access, lines = self._access, list[str]()
         for item in items:
             if isinstance(item, tuple) and access is not None:
+                at, ended = item
                 try:
-                    lines.append(f"{access(*item)}\n")
+                    lines.append(access(at, ended) + "\n")
                 except (AttributeError, LookupError, TypeError, ValueError):
                     lines.append(self._line(_unformattable(ACCESS)))
             elif isinstance(item, logging.LogRecord):

@@ -310,7 +310,7 @@ def configure(
     access: AccessLine
     if not terminal if json is None else json:
         formatter = JsonFormatter()
-        access = JsonAccessLines(by_record(formatter))
+        access = JsonAccessLines(by_record(formatter)).line
     else:
         formatter = TextFormatter(COLOURS if (terminal if colour is None else colour) else {})
         access = by_record(formatter)

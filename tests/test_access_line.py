@@ -47,14 +47,14 @@ def ended(target: str = "/api/kaltura/videos", **changes: object) -> RequestEnde
 @given(ends, times)
 def test_it_is_the_formatters_line(event: RequestEnded, at: float) -> None:
     """Byte for byte, whatever was asked and whenever it ended."""
-    assert LINES(at, event) == JsonFormatter().format(AccessRecord(ACCESS, event, at))
+    assert LINES.line(at, event) == JsonFormatter().format(AccessRecord(ACCESS, event, at))
 
 
 @given(st.floats(0, 1e10))
 def test_a_duration_is_the_shortest_number(seconds: float) -> None:
     """It is written as JSON writes what is rounded to the microsecond."""
     event = ended(seconds=seconds)
-    assert LINES(AT, event) == JsonFormatter().format(AccessRecord(ACCESS, event, AT))
+    assert LINES.line(AT, event) == JsonFormatter().format(AccessRecord(ACCESS, event, AT))
 
 
 def test_lines_follow_the_clock() -> None:
@@ -78,7 +78,7 @@ def test_lines_follow_the_clock() -> None:
         -1e-250,
         1e-250,
     ):
-        assert lines(at, ended()) == JsonFormatter().format(AccessRecord(ACCESS, ended(), at))
+        assert lines.line(at, ended()) == JsonFormatter().format(AccessRecord(ACCESS, ended(), at))
 
 
 def test_what_is_remembered_is_bounded_and_holds_no_secret() -> None:
@@ -86,8 +86,8 @@ def test_what_is_remembered_is_bounded_and_holds_no_secret() -> None:
     lines = JsonAccessLines(by_record(JsonFormatter()))
     for number in range(3000):
         event = ended(f"/v/{number}", client=f"2001:db8::{number:x}", method=f"M{number}")
-        assert lines(AT, event) == JsonFormatter().format(AccessRecord(ACCESS, event, AT))
-        lines(AT, ended(f"/v/?token=hidden{number}"))
+        assert lines.line(AT, event) == JsonFormatter().format(AccessRecord(ACCESS, event, AT))
+        lines.line(AT, ended(f"/v/?token=hidden{number}"))
     remembered = (lines._kinds, lines._targets, lines._clients)
     assert all(0 < len(texts) <= 1024 for texts in remembered)
     assert "hidden" not in repr(remembered)
