@@ -235,6 +235,16 @@ class CertificateChanged:
     reason: str = ""
 
 
+class Ready(NamedTuple):
+    """The sidecar takes requests from now on: of which version it is, how it runs and where it listens."""
+
+    version: str
+    environment: str
+    mode: str
+    public: str
+    admin: str
+
+
 @frozen
 class LifeCycle:
     """The sidecar begins to stop, with so many requests and WebSockets open, or has stopped."""
@@ -291,6 +301,7 @@ Event = (
     | Crashed
     | LifeCycle
     | Operated
+    | Ready
 )
 
 Observe = Callable[[Event], None]

@@ -29,6 +29,7 @@ from proxy.events import (
     LifeCycle,
     Limited,
     Operated,
+    Ready,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -225,7 +226,7 @@ def _trouble(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for eac
     return None
 
 
-def _news(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each event)
+def _news(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for each event)
     fields: Fields
     match event:
         case TokenAcquired(subject, expires_at):
@@ -247,6 +248,8 @@ def _news(event: Event) -> _Line | None:  # noqa: PLR0911  (one for each event)
         case Operated(path, outcome, client, request_id):
             fields = {"action": path, **outcome, "client": client, "request_id": request_id}
             return _Line(logging.INFO, "an operator acted", fields)
+        case Ready():
+            return _Line(logging.INFO, "ready", event._asdict())
         case LifeCycle(phase, requests, websockets):
             return _Line(logging.INFO, phase, {"requests": requests, "websockets": websockets})
         case RetryScheduled(route, reason, delay):

@@ -19,7 +19,7 @@ from proxy.bounds import Bounds
 from proxy.clock import Clock, SystemClock
 from proxy.configuration import Configuration
 from proxy.endpoints import HostPort
-from proxy.events import LifeCycle
+from proxy.events import LifeCycle, Ready
 from proxy.operations import operations
 from proxy.server import HttpServer, public_server
 from proxy.template import iso_time
@@ -97,6 +97,8 @@ class Sidecar:
             await self._end(0.0)
             raise
         self.ready = True
+        where = (str(self.listen), str(self.admin))
+        self._parts.observe(Ready(__version__, settings.environment, settings.mode, *where))
 
     async def stop(self, *, at_once: bool = False) -> None:
         """Stop: no longer ready, then no longer listening, then what runs ends or is cut off.

@@ -29,6 +29,7 @@ from proxy.events import (
     Limited,
     LimitName,
     Operated,
+    Ready,
     RequestEnded,
     RequestStarted,
     RetryScheduled,
@@ -90,6 +91,7 @@ def happenings() -> Iterator[Event]:
     yield SourceFailedEvent("video", failure, "r")
     yield DialectChosen("session", "newer", "no such route")
     yield Crashed("r", ValueError())
+    yield Ready("1", "production", "auto", "127.0.0.1:1", "127.0.0.1:2")
     yield Operated("/cache/purge", {"purged": True}, "127.0.0.1", "r")
 
 

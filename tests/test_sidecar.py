@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import logging
 import socket
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientConnectionError, ClientSession, WSMsgType
 
+from proxy import __version__
 from proxy.events import Event, LifeCycle
 from proxy.sandbox import Sandbox
 from proxy.sandbox_faults import Fault, Faults
@@ -74,6 +76,16 @@ async def test_the_status_tells_the_dialect_and_no_secret(tmp_path: Path) -> Non
     assert chosen["session"].why in status
     assert "s3cret" not in status
     assert "eyJ" not in status
+
+
+async def test_the_log_tells_of_a_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Which version runs since when, how and where; the line on standard output is for who waits for it."""
+    with caplog.at_level(logging.INFO, logger="activity_proxy"):
+        async with watched(configured(tmp_path, "mode: offline")) as (sidecar, _):
+            ready = [record for record in caplog.records if record.message == "ready"]
+            where = {"public": str(sidecar.listen), "admin": str(sidecar.admin)}
+    (fields,) = [vars(record)["fields"] for record in ready]
+    assert fields == {"version": __version__, "environment": "development", "mode": "offline", **where}
 
 
 async def test_the_status_tells_how_much_is_kept(tmp_path: Path) -> None:
