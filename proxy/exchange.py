@@ -58,6 +58,7 @@ class OriginConnection(BaseProtocol):
         "_content",
         "_decoding",
         "_head_limit",
+        "_held_up",
         "_upload",
         "idle_since",
         "reusable",
@@ -69,6 +70,7 @@ class OriginConnection(BaseProtocol):
         self._head_limit = head_limit
         self._decoding = decoding
         self._bodiless = False
+        self._held_up = False
         self._asked = False
         self._answered: Answered | None = None
         self._content: StreamReader | None = None
@@ -114,6 +116,8 @@ class OriginConnection(BaseProtocol):
             self.reusable = False
         if self.reusable and content is not None and content.is_eof() and self._at_rest():
             self.idle_since = now
+            if self._held_up:
+                self._parser, self._held_up = None, False
             return True
         self.abort()
         return False
@@ -157,6 +161,12 @@ class OriginConnection(BaseProtocol):
             self._keep_tail(tail)
         if answer is not None:
             self._tell(answer)
+
+    def pause_reading(self) -> None:
+        """Hold up the sender; part of aiohttp's protocol, whose streams call it when they are full."""
+        super().pause_reading()
+        # Where that is at an answer's last chunk, the parser would stop in the middle of the next answer.
+        self._held_up = True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on after `pause_reading`; part of aiohttp's protocol, whose streams call it at every read."""

@@ -13,7 +13,7 @@ from aiohttp.base_protocol import BaseProtocol
 from yarl import URL
 
 from proxy.errors import ActivityAway
-from proxy.exchange import OriginConnection, OriginRequest, OriginResponse
+from proxy.exchange import READ_BUFFER, OriginConnection, OriginRequest, OriginResponse
 from proxy.origin import Origin
 from proxy.tls import TlsFiles, server_context
 from tests.certificates import Authority
@@ -160,6 +160,19 @@ async def test_part_of_a_second_answer_is_not_kept_either(first: bytes, part: by
             writer.write(GET.sent)
             await read_message(reader)
     assert server.connections == 2
+
+
+async def test_an_answer_whose_last_chunk_fills_the_buffer_holds_up_no_other() -> None:
+    """Reading stops where too many chunks wait; that ends with the answer, and the next one comes whole."""
+    chunks = b"1\r\nx\r\n" * (READ_BUFFER // 16 + 1)  # as many as aiohttp's stream holds, and one more
+    many = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    async with answering(many, OK) as server, Origin(server.url) as origin:
+        for whole in (b"x" * (READ_BUFFER // 16 + 1), b"ok"):
+            answer = await origin.ask(GET)
+            async with asyncio.timeout(PATIENCE):
+                assert await answer.content.read() == whole
+            origin.release(answer.connection)
+    assert server.connections == 1
 
 
 async def test_blank_lines_behind_an_answer_are_nothing() -> None:
