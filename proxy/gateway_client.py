@@ -146,7 +146,9 @@ class GatewayClient:
         start = f"{request.method} {self._path}{request.target}"
         head = f"{start}{self._same}{request.request_id}\r\nAuthorization: ".encode()
         if request.body is None:
-            return b"%b%b\r\n\r\n" % (head, request.authorization)
+            # RFC 9110 section 8.6: some servers refuse a POST that does not say that there is nothing.
+            end = b"\r\n\r\n" if request.method == "GET" else b"\r\nContent-Length: 0\r\n\r\n"
+            return b"%b%b%b" % (head, request.authorization, end)
         fields = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(request.body)
         return b"%b%b\r\n%b%b" % (head, request.authorization, fields, request.body)
 

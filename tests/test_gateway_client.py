@@ -206,6 +206,15 @@ async def test_where_a_call_goes(
     assert (message.one("User-Agent") or b"").startswith(b"activity-proxy/")
 
 
+@pytest.mark.parametrize(("method", "length"), [("GET", None), ("POST", b"0"), ("PUT", b"0")])
+async def test_a_call_without_a_body_says_so_where_one_is_expected(method: str, length: bytes | None) -> None:
+    """RFC 9110 section 8.6: some servers answer 411 to a POST without a length."""
+    async with scripted(FOUND) as origin, gateway_clients() as clients:
+        await clients(str(origin.url))(GatewayRequest(method, "/", "r1"))
+    (message,) = origin.received
+    assert (message.one("Content-Length"), message.one("Content-Type")) == (length, None)
+
+
 @pytest.mark.parametrize("target", ["/a b", "/a\r\nX: y", "/\0", "/ä", ""])
 def test_what_no_request_line_can_hold_is_not_sent(target: str) -> None:
     """A target with white space, or letters that are none of ASCII's, is refused at once."""
