@@ -7,6 +7,7 @@ would be a rewritten route, and no concern of ours where none would.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from enum import Enum
 from typing import Generic, TypeVar
 from urllib.parse import quote, unquote
@@ -29,6 +30,8 @@ class Ambiguous(Enum):
 
 
 AMBIGUOUS = Ambiguous.PATH
+Found = tuple[T, Mapping[str, str]] | Ambiguous | None
+"""A route with its path parameters, if there is one for sure."""
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -206,9 +209,14 @@ class CallTemplate:
 
 @frozen
 class PathIndex(Generic[T]):
-    """The patterns of all routes, by method and number of segments, to find the one that a request is for."""
+    """The patterns of all routes, by method and number of segments, to find the one that a request is for.
+
+    What was found last is remembered: who finds that a request is not for them leaves it to the next one, who
+    looks for the same.
+    """
 
     entries: Mapping[tuple[str, int], Sequence[tuple[PathPattern, T]]]
+    _last: dict[tuple[str, str], Found[T]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, entries: Sequence[tuple[PathPattern, T]]) -> "PathIndex[T]":
@@ -218,9 +226,16 @@ class PathIndex(Generic[T]):
             index.setdefault((entry[0].method, len(entry[0].segments)), []).append(entry)
         return cls(index)
 
-    def find(self, method: str, path: str) -> tuple[T, dict[str, str]] | Ambiguous | None:
+    def find(self, method: str, path: str) -> Found[T]:
         """Return the route for a raw path with its path parameters; `HEAD` finds what `GET` does."""
-        wanted = "GET" if method == "HEAD" else method
+        asked = method, path
+        if asked not in self._last:
+            found = self._look_for("GET" if method == "HEAD" else method, path)
+            self._last.clear()
+            self._last[asked] = found
+        return self._last[asked]
+
+    def _look_for(self, wanted: str, path: str) -> Found[T]:
         segments = canonical_segments(path)
         if segments is not None:
             return self._find(wanted, segments)
@@ -228,7 +243,7 @@ class PathIndex(Generic[T]):
             return AMBIGUOUS
         return None
 
-    def _find(self, method: str, segments: tuple[str, ...]) -> tuple[T, dict[str, str]] | None:
+    def _find(self, method: str, segments: tuple[str, ...]) -> tuple[T, Mapping[str, str]] | None:
         for pattern, found in self.entries.get((method, len(segments)), ()):
             if (values := pattern.match(segments)) is not None:
                 return found, values

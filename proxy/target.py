@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from proxy.paths import Ambiguous, PathIndex, split_target, without_discord_prefix
+from proxy.paths import Found, PathIndex, split_target, without_discord_prefix
 
 PASS = "pass"  # nosec B105 # noqa: S105  (the route label of what passes through)
 
@@ -12,7 +12,7 @@ class Target(NamedTuple):
 
     sent: str
     query: str
-    found: tuple[str, dict[str, str]] | Ambiguous | None
+    found: Found[str]
 
     @classmethod
     def of(

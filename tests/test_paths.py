@@ -139,6 +139,20 @@ def test_other_servers_readings_are_known(path: str, reading: tuple[str, ...]) -
     assert reading in other_readings(path)
 
 
+def test_what_was_found_last_is_found_again() -> None:
+    """Without another search, and never in another one's place."""
+    index = PathIndex.of([(PathPattern.parse("GET /a/{x}"), "a"), (PathPattern.parse("POST /a/{x}"), "b")])
+    found = index.find("GET", "/a/1")
+    assert index.find("GET", "/a/1") is found == ("a", {"x": "1"})
+    for method, path, wanted in (
+        ("POST", "/a/1", ("b", {"x": "1"})),
+        ("GET", "/a/2", ("a", {"x": "2"})),
+        ("GET", "/other", None),
+        ("GET", "/a/1", ("a", {"x": "1"})),
+    ):
+        assert index.find(method, path) == wanted
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
     ("method", "path", "name"),
