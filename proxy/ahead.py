@@ -89,6 +89,10 @@ class Ahead:
         self._parser = parser
         self._answer = answer
 
+    def message_consumed(self) -> None:
+        """Take note that a request does not wait any more; part of the parser's."""
+        self._parser.message_consumed()
+
     def __getattr__(self, name: str) -> object:
         return getattr(self._parser, name)
 

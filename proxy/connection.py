@@ -102,13 +102,25 @@ class ClientConnection(web.RequestHandler):
     task take it over first.
     """
 
-    __slots__ = ("_begun", "_handed", "_head_since", "_made_at", "_outflow", "peer", "scheme", "server")
+    __slots__ = (
+        "_begun",
+        "_handed",
+        "_head_since",
+        "_made_at",
+        "_outflow",
+        "memory",
+        "peer",
+        "scheme",
+        "server",
+    )
 
     server: Host
     peer: str | None
     scheme: str
     _begun: Begun | None
     _handed: Begun | None
+    memory: object
+    """What the relay remembers of the connection."""
 
     def waits(self) -> bool:
         """Tell whether nothing is under way, so that an answer may be sent at once, and will be taken."""
@@ -173,7 +185,7 @@ class ClientConnection(web.RequestHandler):
         """Begin, if there is room; part of asyncio's protocol."""
         server = self.server
         server.handshakes.pop(self, None)
-        self._begun = self._handed = None
+        self._begun = self._handed = self.memory = None
         if server.full:
             server.turn_away(cast("asyncio.Transport", transport))
             return
@@ -243,7 +255,8 @@ class ClientConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take in what comes; part of asyncio's protocol."""
-        self.hand_over()
+        if self._begun is not None:
+            self.hand_over()
         before = self._request_count
         super().data_received(data)
         if self._messages or self._request_count > before:

@@ -19,15 +19,19 @@ class Framing(Enum):
     CLOSE = auto()  # by the end of the connection: all that HTTP/1.0 has for an unknown length
 
 
-def request_head(
-    start: str, fields: Sequence[Field], hop: Hop, trusted: Sequence[Network], authority: str
-) -> list[bytes]:
-    """Return the lines of a request's head, the fields that are about this connection left to be added.
+def request_line(method: str, target: str) -> bytes:
+    """Return the line that a request begins with."""
+    return f"{method} {target} HTTP/1.1".encode(errors="surrogateescape")
 
-    `start` is method and target, `authority` what `Host` says if the request had none.
+
+def request_fields(
+    fields: Sequence[Field], hop: Hop, trusted: Sequence[Network], authority: str
+) -> list[bytes]:
+    """Return the field lines of a request's head, those that are about this connection left to be added.
+
+    `authority` is what `Host` says if the request had none.
     """
-    lines = [f"{start} HTTP/1.1".encode(errors="surrogateescape")]
-    lines += [b": ".join(field) for field in forwarded_headers(end_to_end(fields), hop, trusted)]
+    lines = [b": ".join(field) for field in forwarded_headers(end_to_end(fields), hop, trusted)]
     if hop.host is None:
         lines.append(b"Host: " + authority.encode())
     return lines

@@ -54,7 +54,8 @@ class Origin:
         self._keep = keep
         self._decoding = decoding
         self._loop = asyncio.get_running_loop()
-        self._idle: list[OriginConnection] = []
+        self.idle: list[OriginConnection] = []
+        """The connections that are kept, last the one used last."""
         self._sweeping: asyncio.TimerHandle | None = None
         self.in_use: set[OriginConnection] = set()
         """The connections with an exchange under way."""
@@ -96,8 +97,8 @@ class Origin:
         It has to be released, or forsaken when no answer came, or put back when nothing was asked.
         """
         oldest = self._loop.time() - self._keep
-        while self._idle:
-            connection = self._idle.pop()
+        while self.idle:
+            connection = self.idle.pop()
             if connection.reusable and connection.idle_since > oldest:
                 self.in_use.add(connection)
                 return connection
@@ -131,7 +132,7 @@ class Origin:
     def put_back(self, connection: OriginConnection) -> None:
         """Take back what `at_hand` gave and was not used."""
         self.in_use.discard(connection)
-        self._idle.append(connection)
+        self.idle.append(connection)
 
     def forsake(self, connection: OriginConnection) -> None:
         """Release a kept connection on which no answer came."""
@@ -143,7 +144,7 @@ class Origin:
         self.in_use.discard(connection)
         if not connection.release(self._loop.time()):
             return
-        self._idle.append(connection)
+        self.idle.append(connection)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(self._keep, self._sweep)
 
@@ -152,21 +153,21 @@ class Origin:
 
         Where a server was replaced, they are all older than it, and no better.
         """
-        for connection in self._idle:
+        for connection in self.idle:
             connection.abort()
-        self._idle.clear()
+        self.idle.clear()
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; the list is ordered by that."""
         self._sweeping = None
         oldest = self._loop.time() - self._keep
         fresh = []
-        for connection in self._idle:
+        for connection in self.idle:
             if connection.reusable and connection.idle_since > oldest:
                 fresh.append(connection)
             else:
                 connection.abort()
-        self._idle = fresh
+        self.idle = fresh
         if fresh:
             self._sweeping = self._loop.call_at(fresh[0].idle_since + self._keep, self._sweep)
 

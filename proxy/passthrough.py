@@ -13,7 +13,7 @@ from proxy.errors import ActivityAway
 from proxy.exchange import OriginRequest, OriginResponse
 from proxy.frozen import frozen
 from proxy.headers import Field, Hop, Network, is_websocket_upgrade
-from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_head
+from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_fields, request_line
 from proxy.origin import Origin
 
 Splice = Callable[[web.BaseRequest, OriginResponse], Awaitable[web.StreamResponse]]
@@ -143,8 +143,10 @@ class PassThrough:
         if "Expect" in headers:
             # The listener has answered it, and a server that ignores it would stall.
             fields = tuple(field for field in fields if not _expects_100(*field))
-        start = f"{request.method} {target}"
-        lines = request_head(start, fields, hop, self.trusted, self.origin.authority)
+        lines = [
+            request_line(request.method, target),
+            *request_fields(fields, hop, self.trusted, self.origin.authority),
+        ]
         if upgrade:
             lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
         body = request.content if request.body_exists else None

@@ -9,22 +9,23 @@ slow client, to tell of a failure.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from typing import NamedTuple, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
-from proxy.ahead import shows_who
+from proxy.ahead import is_path, shows_who
 from proxy.clock import Clock
 from proxy.connection import ClientConnection
 from proxy.errors import ActivityAway
 from proxy.events import Observe, RequestEnded, RequestStarted
 from proxy.exchange import OriginConnection, OriginRequest, OriginResponse
 from proxy.frozen import frozen
-from proxy.headers import Hop
-from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_head
+from proxy.headers import Field, Hop
+from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_fields, request_line
 from proxy.passthrough import PassThrough
 from proxy.paths import PathIndex
 from proxy.refusal import CLIENT_LEFT
@@ -33,10 +34,27 @@ from proxy.target import PASS, Target
 
 LARGEST = 49_152
 """Bytes that a body sent at once may have: with its head less than what a transport takes without a word."""
+TARGETS = 2048
+"""Targets that are remembered at most, and none longer than `LONGEST` characters: about 2 MiB in all."""
+LONGEST = 512
+_HEAVY = 4096
+"""Bytes of header fields from which on they are not remembered."""
 _FINAL = 200
 _STARTED = RequestStarted("public")
 _ASKS_MORE = (hdrs.VIA, hdrs.UPGRADE, hdrs.EXPECT, hdrs.TRANSFER_ENCODING)
 """Fields that want to be looked into by the listener, or by the server."""
+
+
+class _Asking(NamedTuple):
+    """Header fields, and what comes of them: whether that can be relayed, for whom, and as which fields.
+
+    Most requests on a connection have those of the one before.
+    """
+
+    fields: Sequence[Field]
+    plain: bool
+    client: str
+    sent: bytes
 
 
 @frozen
@@ -54,40 +72,60 @@ class Relay:
     clock: Clock
     observe: Observe
     admit: Callable[[str], Mapping[str, str] | None] | None = None
+    _lines: dict[str, bytes] = field(default_factory=dict)
 
     def __call__(self, request: RawRequestMessage, connection: ClientConnection) -> "Relayed | None":
         """Begin a request without a body, or leave it alone and return None. Never waits."""
-        headers = request.headers
-        if (
-            request.method != hdrs.METH_GET
-            or request.should_close
-            or request.version != HttpVersion11
-            or any(name in headers for name in _ASKS_MORE)
-        ):
+        origin = self.pass_through.origin
+        if not origin.idle or request.method != hdrs.METH_GET or request.version != HttpVersion11:
             return None
-        host = headers.get(hdrs.HOST)
-        target = Target.of(self.routes, hdrs.METH_GET, request.path, host or "")
-        if target is None or target.found is not None:
+        line = self._lines.get(request.path) or self._line(request.path)
+        if not line:
             return None
-        pass_through = self.pass_through
-        origin = pass_through.origin
+        asking = connection.memory
+        if not isinstance(asking, _Asking) or asking.fields != request.raw_headers:
+            asking = self._asking(request, connection)
+            connection.memory = asking if len(asking.sent) <= _HEAVY else None
+        if not asking.plain:
+            return None
         upstream = origin.at_hand()
         if upstream is None:
             return None
-        client = self.client(connection.peer, headers)
-        if self.admit is not None and (shows_who(request) or self.admit(client) is not None):
+        if self.admit is not None and (shows_who(request) or self.admit(asking.client) is not None):
             origin.put_back(upstream)
             return None
         start = self.clock.monotonic()
-        request_id = self.request_ids.of(headers.get("X-Request-Id"))
+        request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
         self.observe(_STARTED)
-        hop = Hop(connection.peer, connection.scheme, host, "1.1")
-        start_line = f"{hdrs.METH_GET} {target.sent}"
-        lines = request_head(start_line, request.raw_headers, hop, pass_through.trusted, origin.authority)
-        wanted = OriginRequest(b"\r\n".join([*lines, b"", b""]))
-        begun = Relayed(self, connection, upstream, request, wanted, client, request_id, start)
+        wanted = OriginRequest(line + asking.sent)
+        begun = Relayed(self, connection, upstream, request, wanted, asking.client, request_id, start)
         upstream.send(wanted, begun.answered)
         return begun
+
+    @property
+    def remembered(self) -> int:
+        """How many targets are remembered."""
+        return len(self._lines)
+
+    def _line(self, raw_path: str) -> bytes:
+        """Return the line to send for a raw target, empty if it is nothing to be passed through as it is."""
+        target = Target.of(self.routes, hdrs.METH_GET, raw_path) if is_path(raw_path) else None
+        if target is None or target.found is not None:
+            return b""
+        line = request_line(hdrs.METH_GET, target.sent) + b"\r\n"
+        if len(raw_path) <= LONGEST:
+            if len(self._lines) >= TARGETS:
+                del self._lines[next(iter(self._lines))]
+            self._lines[raw_path] = line
+        return line
+
+    def _asking(self, request: RawRequestMessage, connection: ClientConnection) -> _Asking:
+        headers, fields = request.headers, request.raw_headers
+        pass_through, peer = self.pass_through, connection.peer
+        hop = Hop(peer, connection.scheme, headers.get(hdrs.HOST), "1.1")
+        lines = request_fields(fields, hop, pass_through.trusted, pass_through.origin.authority)
+        plain = not request.should_close and not any(name in headers for name in _ASKS_MORE)
+        return _Asking(fields, plain, self.client(peer, headers), b"\r\n".join([*lines, b"", b""]))
 
 
 class Relayed:

@@ -68,6 +68,7 @@ class Relaying:
     script: Script
     origin: Origin
     upstream: ActivityServer
+    relay: Relay
     events: Events
     clock: FakeClock
     begun: list[bytes]
@@ -134,7 +135,7 @@ async def relaying(
             admit=admitted,
             begun=take,
         ) as listener:
-            yield Relaying(listener, script, origin, upstream, events, clock, started, resumed)
+            yield Relaying(listener, script, origin, upstream, relay, events, clock, started, resumed)
             await until(lambda: not listener.server.running)
             assert not upstream.in_use
             assert not tunnels

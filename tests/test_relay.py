@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy import relay as module
 from proxy.events import Event, RequestEnded, RequestStarted, SourceFailedEvent
 from proxy.headers import Network
 from proxy.relay import LARGEST
@@ -163,7 +164,6 @@ async def test_an_activity_server_that_never_answers_is_a_502() -> None:
         GET,
         request(b"GET /.proxy/a?b=%41/../c"),
         request(b"GET /a//b/%2e%2e/\\?x#")[:-4].replace(b"#", b"") + b"\r\n\r\n",
-        request(b"GET http://activity.example/a?b"),
         request(b"GET /a", b"X-Request-Id: mine-1", b"Cookie: a=1; __Host-activity-proxy=secret; b=2"),
         request(b"GET /a", b"Cookie: __Host-activity-proxy=secret", b"Authorization: Bearer x"),
         request(b"GET /a", b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Proto: https", b"Forwarded: for=a"),
@@ -195,6 +195,7 @@ async def test_a_request_is_asked_the_same(sent: bytes, trusted: tuple[Network, 
         request(b"GET /api//kaltura/videos"),
         request(b"GET /a#b"),
         request(b"GET http://other.example/a"),
+        request(b"GET http://activity.example/a?b"),
         request(b"GET /a").replace(b"HTTP/1.1", b"HTTP/1.0"),
         request(b"GET /a").replace(b"activity.example", b"a b"),
         request(b"GET /\xff\xe9"),
@@ -204,6 +205,56 @@ async def test_a_request_is_asked_the_same(sent: bytes, trusted: tuple[Network, 
 async def test_all_other_requests_are_the_listeners(sent: bytes) -> None:
     """Those that are more than plain, or pass nothing through."""
     assert await alike((sent,), (OK,)) == (0, 0)
+
+
+async def test_each_request_has_fields_of_its_own() -> None:
+    """What is remembered of a connection's requests is for those that are alike in every field."""
+    fields = [(b"X-A: 1",), (b"X-A: 1",), (b"X-A: 2",), (b"X-A: 1", b"Cookie: a=b"), (b"X-A: 1",)]
+    sent = tuple(request(b"GET /a", *each) for each in fields)
+    assert await alike(sent, (OK,) * len(sent)) == (len(sent), 0)
+    sent = (request(b"GET /a"), request(b"GET /a", b"Via: 1.1 other"), request(b"GET /a"))
+    assert await alike(sent, (OK,) * len(sent)) == (2, 0)
+
+
+async def test_the_same_fields_are_another_clients_on_another_connection() -> None:
+    """Who asks is no part of the fields."""
+    async with relaying(OK, OK, trusted=(ip_network("127.0.0.0/8"),)) as it:
+        for peer in ("127.0.0.1", "127.0.0.2"):
+            address = (peer, 0)
+            reader, writer = await asyncio.open_connection("127.0.0.1", it.listener.port, local_addr=address)
+            await it.primed(reader, writer)
+            writer.write(GET)
+            assert (await read_message(reader)).body == b"ok"
+            assert it.script.received[0].one("X-Forwarded-For") == peer.encode()
+            assert it.events.of(RequestEnded)[0].client == peer
+            writer.close()
+        assert it.begun.count(b"/a") == 2
+
+
+async def test_little_is_remembered_of_a_connection() -> None:
+    """As there may be thousands of them: fields of a common size or nothing."""
+    async with relaying(OK, OK) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        for field, remembered in ((b"X-A: b", True), (b"X-A: " + b"b" * 5000, False)):
+            writer.write(request(b"GET /a", field))
+            assert (await read_message(reader)).body == b"ok"
+            (connection,) = it.listener.server.connections
+            assert (connection.memory is not None) is remembered  # type: ignore[attr-defined]  # it is ours
+        assert it.begun == [b"/a"] * 2
+
+
+async def test_few_targets_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest, of a common length; which it is makes no difference to what is asked."""
+    monkeypatch.setattr(module, "TARGETS", 2)
+    targets = [b"/1", b"/2", b"/3", b"/1", b"/" + b"x" * 600, b"/3?" + b"y" * 600, b"/3"]
+    async with relaying(*[OK] * len(targets)) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        for target in targets:
+            writer.write(request(b"GET " + target))
+            assert (await read_message(reader)).body == b"ok"
+        assert [message.target for message in it.script.received] == targets
+        assert it.begun == targets
+        assert it.relay.remembered == 2
 
 
 async def test_nothing_is_begun_without_a_connection_at_hand() -> None:
