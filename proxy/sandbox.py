@@ -29,6 +29,11 @@ sandbox API Gateway      {gateway}  (manner: {manner})
 sandbox Kaltura          {kaltura}  (partner {partner}, admin secret {secret})
 sandbox Discord          {discord}
 
+A sidecar in front of them, with any FILE that names no addresses, an empty one for instance:
+  ACTIVITY_URL={activity} API_GATEWAY_URL={gateway} DISCORD_API_URL={discord} \\
+  KALTURA_API_ENDPOINT={kaltura} KALTURA_PARTNER_ID={partner} KALTURA_ADMIN_SECRET={secret} \\
+  ENABLE_DIRECT_KALTURA=true activity-proxy run -c FILE
+
 Faults, for example:
   curl -X PUT {activity}/sandbox/faults -d '{{"routes": {{"latency": 5}}}}'
   curl -X PUT {activity}/sandbox/faults -d '{{"all": {{"status": 503, "retry_after": 2}}}}'

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
+from proxy.configuration import load
 from proxy.sandbox import Sandbox, run_sandbox
 from tests.sandbox_client import Client, until
 
@@ -70,8 +72,8 @@ async def test_a_taken_port_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_runs_until_it_is_told_to_stop(number: signal.Signals) -> None:
-    """It says where the two listen and how to set a fault, and a signal ends it with 0."""
+async def test_it_runs_until_it_is_told_to_stop(number: signal.Signals, tmp_path: Path) -> None:
+    """It says where all listen, how to point a sidecar there and to set a fault; a signal ends it with 0."""
     said: list[str] = []
     running = asyncio.create_task(
         run_sandbox(
@@ -84,6 +86,12 @@ async def test_it_runs_until_it_is_told_to_stop(number: signal.Signals) -> None:
     assert (await Client(gateway)("POST", "/auth/refresh", json={})).status == 400
     assert "(manner: older)" in said[0]
     assert f"curl -X PUT {activity}/sandbox/faults -d '{{\"offline\": true}}'" in said[0]
+    (tmp_path / "proxy.yaml").write_text("")
+    told = load(tmp_path / "proxy.yaml", dict(re.findall(r"([A-Z_]+)=(\S+)", said[0]))).settings
+    assert (told.activity.url, told.gateway.url) == (activity, gateway)
+    assert told.kaltura.enabled
+    for url in (told.kaltura.url, told.identity.discord_url):
+        assert f"{url} " in said[0]
     os.kill(os.getpid(), number)
     assert await running == 0
     assert len(said) == 1
