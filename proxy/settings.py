@@ -162,7 +162,8 @@ class Settings(Section):
     """The whole configuration; assembly takes it apart, and no stage sees more than its section."""
 
     environment: Environment = Field(
-        default="development", description="In production no credential is ever mocked."
+        default="development",
+        description="In production no credential is mocked unless routes say so.",
     )
     mode: Mode = Field(
         default="auto",

@@ -15,6 +15,7 @@ import yaml
 from proxy import __version__
 from proxy.cli import _parser
 from proxy.configuration import ConfigurationError, load
+from proxy.memory_sessions import MAX_SIZE
 from proxy.server import AT_ONCE, CUTTING
 from proxy.settings import Settings
 from proxy.sidecar import DRAIN, GRACE
@@ -184,9 +185,10 @@ def test_kubernetes_mounts_the_configuration_and_its_secret() -> None:
     sidecar = _pod()["initContainers"][0]
     mounts = {mount["name"]: mount["mountPath"] for mount in sidecar["volumeMounts"]}
     assert str(_parsed(sidecar["args"]).config.parent) == mounts["configuration"]
-    used, suggested = SECRETS.findall(_kubernetes_text())
-    assert used == f"{mounts['secrets']}/gateway_token"
-    assert suggested == f"{mounts['secrets']}/identity_key"
+    named = [path.rpartition("/") for path in SECRETS.findall(_kubernetes_text())]
+    assert {folder for folder, _, _ in named} == {mounts["secrets"]}
+    text = (ROOT / "deploy/kubernetes/activity.yaml").read_text()
+    assert [f"--from-file={name}=FILE" in text for _, _, name in named] == [True] * 3
 
 
 def test_the_image_has_the_packages_for_the_redis_that_is_suggested() -> None:
@@ -197,6 +199,18 @@ def test_the_image_has_the_packages_for_the_redis_that_is_suggested() -> None:
         assert f"\n{re.split('[<>=]', requirement)[0]}==" in pinned
     installed = "-r deploy/requirements.txt -r deploy/redis-requirements.txt"
     assert installed in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", ["compose", "kubernetes"])
+def test_nobody_is_killed_for_what_the_limits_allow(name: str) -> None:
+    """The memory that is given holds all connections, kept answers, sessions and users' tokens at once."""
+    settings, mebi = Settings(), 1024**2
+    all_of_it = 55 * mebi + settings.limits.connections * 23 * 1024 + settings.cache.max_size + MAX_SIZE
+    if name == "compose":
+        given = _yaml("deploy/compose.yaml")["services"]["proxy"]["deploy"]["resources"]["limits"]["memory"]
+    else:
+        given = _pod()["initContainers"][0]["resources"]["limits"]["memory"]
+    assert int(given.rstrip("Mi")) * mebi > all_of_it + 50 * mebi
 
 
 def test_the_manifest_runs_this_version() -> None:
