@@ -24,7 +24,7 @@ class Addresses:
         self._loop = asyncio.get_running_loop()
         self._found: list[AddrInfoType] = []
         self._until = -math.inf
-        self._flight: asyncio.Task[list[AddrInfoType]] | None = None
+        self._flight: asyncio.Task[None] | None = None
 
     async def __call__(self) -> list[AddrInfoType]:
         """Return the addresses. Raises `OSError`."""
@@ -43,17 +43,18 @@ class Addresses:
         if self._flight is not None:
             self._flight.cancel()
 
-    def _look_up(self) -> "asyncio.Task[list[AddrInfoType]]":
+    def _look_up(self) -> "asyncio.Task[None]":
         if self._flight is None:
             self._flight = self._loop.create_task(self._looking_up())
             self._flight.add_done_callback(self._looked_up)
         return self._flight
 
-    async def _looking_up(self) -> list[AddrInfoType]:
-        return [*await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)]
+    async def _looking_up(self) -> None:
+        found = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        # Here and not in the callback: who asks between the two must find them.
+        self._found, self._until = [*found], self._loop.time() + BELIEVED
 
-    def _looked_up(self, flight: "asyncio.Task[list[AddrInfoType]]") -> None:
+    def _looked_up(self, flight: "asyncio.Task[None]") -> None:
         self._flight = None
-        # Asking for the exception also keeps one that nobody waited for out of the loop's complaints.
-        if not flight.cancelled() and flight.exception() is None:
-            self._found, self._until = flight.result(), self._loop.time() + BELIEVED
+        if not flight.cancelled():
+            flight.exception()  # asked for, so that one that nobody waited for is no complaint of the loop's

@@ -57,6 +57,18 @@ async def test_who_waits_for_the_same_name_waits_for_one_look_up(resolver: Resol
     assert resolver.asked == 1
 
 
+async def test_who_asks_as_a_look_up_ends_has_what_it_found(resolver: Resolver) -> None:
+    """Also within the very turn of the loop in which it ends, before anybody has been told."""
+    resolver.may.clear()
+    wanted = Addresses("gateway.example", 80)
+    first = asyncio.create_task(wanted())
+    await until(lambda: resolver.asked == 1)
+    resolver.may.set()  # the look-up goes on in the loop's next turn, and then the others
+    late = [asyncio.create_task(wanted()) for _ in range(2)]
+    assert [sorted(found) for found in await asyncio.gather(first, *late)] == [FOUND] * 3
+    assert resolver.asked == 1
+
+
 async def test_each_connection_begins_with_another_address(resolver: Resolver) -> None:
     """So that several servers of one name have their share each, without another look-up."""
     wanted = Addresses("gateway.example", 80)
