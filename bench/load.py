@@ -22,7 +22,7 @@ class LoadFailed(Exception):
     """A load did not come to its end, with what it said."""
 
 
-_FILES_BESIDE = 500  # the sidecar keeps some free, and takes no more connections than fit
+_FILES_BESIDE = 800  # the sidecar keeps some free, and takes no more connections than fit
 
 
 @dataclass(frozen=True, slots=True)

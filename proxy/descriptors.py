@@ -4,8 +4,8 @@ import resource
 
 FOR_EACH = 2
 """Files that a connection may take: its own, and one to the Activity server."""
-BESIDE = 300
-"""For Discord, a Redis, those who are turned away (100 each at most), the admin listener, logs and files."""
+BESIDE = 600
+"""For the admin listener (200), who is turned away (100 at each), Discord (100), a Redis, logs and files."""
 
 
 def wanted(connections: int, calls: int) -> int:

@@ -29,8 +29,8 @@ DRAIN = 1.0
 """Seconds between being no longer ready and no longer listening, for load balancers to notice."""
 GRACE = 25.0
 """Seconds that running requests have to end in."""
-ADMIN_BOUNDS = Bounds()
-"""What the admin listener takes, whatever the public one does."""
+ADMIN_BOUNDS = Bounds(connections=200)
+"""What the admin listener takes, whatever the public one does: not so much that viewers find no room."""
 GOING_AWAY = 1001
 
 

@@ -10,10 +10,11 @@ import pytest
 from aiohttp import ClientConnectionError, ClientSession, WSMsgType
 
 from proxy import __version__
+from proxy.descriptors import BESIDE
 from proxy.events import Event, LifeCycle
 from proxy.sandbox import Sandbox
 from proxy.sandbox_faults import Fault, Faults
-from proxy.sidecar import Sidecar
+from proxy.sidecar import ADMIN_BOUNDS, Sidecar
 from proxy.workshop import Observers
 from tests.clocks import settle, until
 from tests.origins import client, read_head, request
@@ -76,6 +77,19 @@ async def test_the_status_tells_the_dialect_and_no_secret(tmp_path: Path) -> Non
     assert chosen["session"].why in status
     assert "s3cret" not in status
     assert "eyJ" not in status
+
+
+async def test_whoever_holds_the_admin_listener_takes_no_room_of_viewers(tmp_path: Path) -> None:
+    """It takes some hundred connections; more are told so, and viewers are served."""
+    async with watched(configured(tmp_path, "mode: offline")) as (sidecar, viewer):
+        where = sidecar.admin.host, sidecar.admin.port
+        held = [await asyncio.open_connection(*where) for _ in range(ADMIN_BOUNDS.connections)]
+        status, _ = await admin(sidecar, "/metrics")
+        assert (await viewer.ask(*SEVEN[0])).status == 200
+        for _, writer in held:
+            writer.close()
+    assert status == 503
+    assert ADMIN_BOUNDS.connections < BESIDE
 
 
 async def test_the_log_tells_of_a_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
