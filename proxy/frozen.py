@@ -9,7 +9,10 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
 from reprlib import recursive_repr
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, dataclass_transform
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
@@ -29,6 +32,8 @@ def frozen(cls: type[T]) -> type[T]:
         **_comparison([each.name for each in every if each.compare]),
         "__setattr__": _refuse,
         "__delattr__": _refuse,
+        "__getstate__": _state,
+        "__setstate__": _restore,
     }
     for name, method in methods.items():
         if name not in cls.__dict__:
@@ -51,6 +56,8 @@ def _initializer(made: type, every: tuple[Field[Any], ...]) -> Callable[..., Non
             parameter, value = f"{name}=missing", f"make_{name}()"
             if each.init:
                 value = f"{name} if {name} is not missing else {value}"
+        elif not each.init:
+            continue  # left to `__post_init__`
         if each.init:
             parameters.append(parameter)
         lines.append(f"set_{name}(self, {value})")
@@ -59,6 +66,7 @@ def _initializer(made: type, every: tuple[Field[Any], ...]) -> Callable[..., Non
     text = f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines)
     exec(text, known)  # noqa: S102  # nosec B102  (the text is made of names of fields only)
     initializer: Callable[..., None] = known["__init__"]
+    initializer.__qualname__ = f"{made.__qualname__}.__init__"  # what a complaint of wrong arguments says
     return initializer
 
 
@@ -85,3 +93,13 @@ def _comparison(compared: list[str]) -> dict[str, Callable[..., Any]]:
 
 def _refuse(_self: object, name: str, _value: object = None) -> NoReturn:
     raise FrozenInstanceError(f"{name!r} cannot be altered")
+
+
+def _state(self: "DataclassInstance") -> list[object]:
+    return [getattr(self, each.name) for each in fields(self)]
+
+
+def _restore(self: "DataclassInstance", state: list[object]) -> None:
+    """Set what is copied, or read back, past `__setattr__`: part of how Python copies."""
+    for each, value in zip(fields(self), state, strict=True):
+        object.__setattr__(self, each.name, value)

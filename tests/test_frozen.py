@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from copy import copy, deepcopy
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -80,6 +81,19 @@ class TestAsADataclass:
         """The representation leaves out the fields that say so."""
         assert repr(stage("a", "b")).endswith("Stage(name='a', kept=[], number=7, inner={}, fixed=3)")
 
+    @pytest.mark.parametrize("copied", [copy, deepcopy])
+    def test_it_can_be_copied(self, stage: Any, copied: Callable[[Any], Any]) -> None:
+        """With all that is in it, though nothing of it can be set."""
+        one = stage("a", "b", 1, [2])
+        other = copied(one)
+        assert other is not one
+        assert (other, other.parsed, other.fixed) == (one, 1, 3)
+
+    def test_it_complains_by_its_name(self, stage: Any) -> None:
+        """Whoever gives what it does not take is told what it was."""
+        with pytest.raises(TypeError, match=r"Stage\.__init__\(\) got an unexpected keyword argument 'more'"):
+            stage("a", "b", more=1)
+
     def test_the_tools_for_dataclasses_know_it(self, stage: Any) -> None:
         """`replace`, `asdict`, `fields`, `match` and `inspect.signature` do what they do with a dataclass."""
         one = stage("a", "b")
@@ -101,6 +115,21 @@ def test_what_has_no_fields_is_equal() -> None:
 
     assert Nothing() == Nothing()
     assert len({Nothing(), Nothing()}) == 1
+
+
+@pytest.mark.parametrize("make", [frozen, dataclass(frozen=True, slots=True)])
+def test_a_field_may_be_left_to_the_class_itself(make: Callable[[type], type]) -> None:
+    """One that is neither given nor has a default is what `__post_init__` makes it."""
+
+    class Twice:
+        number: int
+        twice: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "twice", 2 * self.number)
+
+    made: Any = make(Twice)
+    assert made(4).twice == 8
 
 
 def test_methods_of_the_class_stay() -> None:
