@@ -8,6 +8,7 @@ from proxy.ahead import AtOnce, either
 from proxy.breaker import Breaker
 from proxy.call import Answer, Call, Failure, SourceFailed
 from proxy.dialects import Dialects
+from proxy.events import BreakerChanged
 from proxy.frozen import frozen
 from proxy.giving import Giving
 from proxy.keeping import Keeping
@@ -52,6 +53,8 @@ def open_shortcuts(
     give = Giving(fields, client, request_ids, shop.clock, shop.observe, admit)
     ready = Ready(keeping.store, keeping.key, dialects.route, give)
     standing = Standing(keeping.quiet, kept_back, lets_through, keeping.key, dialects.route, give)
+
+    shop.observe.listen(lambda _changed: standing.forget(), BreakerChanged)
 
     def learn(target: str, call: Call, answer: Answer) -> None:
         ready.learn(target, call, answer)

@@ -84,6 +84,10 @@ class Standing:
             now + LASTS,
         )
 
+    def forget(self) -> None:
+        """Forget all answers: a breaker has changed, and they tell of how it was."""
+        self._known.clear()
+
     def __call__(self, request: RawRequestMessage, peer: str | None, send: Send) -> bool:
         """Answer a request without a body, or leave it alone and return false. Never waits."""
         known = self._known.get(request.path)

@@ -252,6 +252,19 @@ async def test_a_request_that_the_breaker_lets_through_again_counts_once(tmp_pat
     ]
 
 
+async def test_what_is_given_again_tells_of_the_breaker_as_it_is(tmp_path: Path) -> None:
+    """An answer from before an operator forced it open does not go on saying that it is just open."""
+    async with watching(tmp_path) as (_, sidecar, viewer):
+        breaker = sidecar.parts.breakers["catalog"]
+        said: list[str] = []
+        for forced in (False, True):
+            breaker.force_open() if forced else breaker.hold_open(60.0)
+            for _ in range(2):
+                reply = await viewer.ask("GET", "/api/kaltura/video/1_e0000003")
+                said.append(reply.headers["Proxy-Status"].rpartition("the circuit breaker ")[2])
+    assert said == ['catalog is open"'] * 2 + ['catalog is forced open"'] * 2
+
+
 async def test_a_sidecar_in_an_outage_answers_at_once(tmp_path: Path) -> None:
     """Each request is counted as kept back by the breaker, whichever way it was answered."""
     async with watching(tmp_path) as (_, sidecar, viewer):
