@@ -103,6 +103,15 @@ class PathPattern:
     method: str
     segments: tuple[str, ...]
     names: tuple[str | None, ...]
+    _literals: tuple[tuple[int, str], ...] = field(init=False, default=(), repr=False, compare=False)
+    _slots: tuple[tuple[int, str], ...] = field(init=False, default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        named = tuple((place, name) for place, name in enumerate(self.names) if name)
+        literal = [(place, self.segments[place]) for place, name in enumerate(self.names) if not name]
+        object.__setattr__(self, "_slots", named)
+        # The last one first: routes have the beginning of their paths in common.
+        object.__setattr__(self, "_literals", tuple(reversed(literal)))
 
     @classmethod
     def parse(cls, text: str) -> "PathPattern":
@@ -143,13 +152,10 @@ class PathPattern:
         """Return the path parameters, or None when the path is another. Letter case is not minded."""
         if len(segments) != len(self.segments):
             return None
-        values: dict[str, str] = {}
-        for segment, literal, name in zip(segments, self.segments, self.names, strict=True):
-            if name is not None:
-                values[name] = segment
-            elif segment != literal and segment.lower() != literal:
+        for place, literal in self._literals:
+            if segments[place] != literal and segments[place].lower() != literal:
                 return None
-        return values
+        return {name: segments[place] for place, name in self._slots}
 
 
 @frozen
