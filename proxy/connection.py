@@ -148,7 +148,12 @@ class ClientConnection(web.RequestHandler):
     def takes(self) -> bool:
         """Tell whether the answer to what was begun may be sent at once, and another request may follow."""
         transport = self.transport
-        return transport is not None and not transport.is_closing() and not self.server.stopping
+        return (
+            self._begun is not None  # else it was handed over
+            and transport is not None
+            and not transport.is_closing()
+            and not self.server.stopping
+        )
 
     def finish(self, answer: bytes) -> None:
         """Send the whole answer to what was begun, which is over then."""

@@ -133,6 +133,21 @@ async def test_a_client_that_leaves_as_it_is_handed_over() -> None:
         writer.close()
 
 
+async def test_an_answer_that_comes_as_it_is_handed_over() -> None:
+    """Before the listener has it: the answer is the listener's to send, and is sent once."""
+    async with under_way(OK, OK) as (it, reader, writer):
+        (connection,) = cast("list[ClientConnection]", it.listener.server.connections)
+        (upstream,) = it.upstream.in_use
+        connection.data_received(GET)
+        upstream.data_received(OK)
+        go(it)
+        assert [(await read_message(reader)).body for _ in range(2)] == [b"ok"] * 2
+        await until(lambda: not it.running)
+        writer.write_eof()
+        assert await reader.read() == b""
+        assert [type(event) for event in it.events] == [RequestStarted, RequestEnded] * 2
+
+
 async def test_its_answer_ends_the_connection_while_the_server_stops() -> None:
     """As every answer does then."""
     async with under_way(OK) as (it, reader, _):
