@@ -11,8 +11,18 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 from proxy.headers import sound_host
 
 Send = Callable[[Iterable[bytes]], None]
-AtOnce = Callable[[RawRequestMessage, str | None, Send], bool]
-"""Answers a request without a body, from that peer, by sending bytes, or leaves it and returns false."""
+Give = Callable[[Send], bool]
+"""Answers what was asked by sending bytes, if that can be done now; called again, it does so again."""
+AtOnce = Callable[[RawRequestMessage, str | None], Give | None]
+"""Returns what may answer a request without a body, from that peer; None where it is to be left alone."""
+
+Heads = dict[bytes, tuple[str | None, Give]]
+"""Heads of requests, as they came from a peer, and what answers them: no more than `HEADS`."""
+HEADS = 4096
+LONGEST = 2048
+"""Bytes that a head may have to be remembered."""
+
+_END = b"\r\n\r\n"
 
 _ASKS_MORE = (hdrs.IF_NONE_MATCH, hdrs.VIA, hdrs.EXPECT, hdrs.TRANSFER_ENCODING)
 """Fields that want to be looked into by the listener, or by the server."""
@@ -38,7 +48,14 @@ def shows_who(request: RawRequestMessage) -> bool:
 
 def either(first: AtOnce, second: AtOnce) -> AtOnce:
     """Return what answers as the first does, or else as the second does."""
-    return lambda request, peer, send: first(request, peer, send) or second(request, peer, send)
+
+    def at_once(request: RawRequestMessage, peer: str | None) -> Give | None:
+        one, other = first(request, peer), second(request, peer)
+        if one is None or other is None:
+            return one or other
+        return lambda send: one(send) or other(send)
+
+    return at_once
 
 
 class Begun(Protocol):
@@ -80,14 +97,25 @@ class Ahead:
 
     Only while the connection waits for a request, and begins only what nothing has come behind: answers go
     in the order of their requests.
+
+    Clients that ask for the same over and over do so in the very same bytes, which mean the same each time.
+    So `heads`, which all connections share, has what answers those that came of late, and only when that
+    cannot is a request looked into.
     """
 
-    __slots__ = ("_answer", "_connection", "_parser")
+    __slots__ = ("_at_once", "_between", "_connection", "_given", "_heads", "_parser")
 
-    def __init__(self, connection: Connection, parser: HttpRequestParser, answer: AtOnce | None) -> None:
+    def __init__(
+        self, connection: Connection, parser: HttpRequestParser, at_once: AtOnce | None, heads: Heads
+    ) -> None:
         self._connection = connection
         self._parser = parser
-        self._answer = answer
+        self._at_once = at_once
+        self._heads = heads
+        self._given: Give | None = None
+        """What has answered the last of what is being looked into."""
+        self._between = True
+        """Whether the parser has seen all of one request and nothing of the next."""
 
     def message_consumed(self) -> None:
         """Take note that a request does not wait any more; part of the parser's."""
@@ -96,10 +124,27 @@ class Ahead:
     def __getattr__(self, name: str) -> object:
         return getattr(self._parser, name)
 
+    def again(self, data: bytes) -> bool:
+        """Answer a request that came so before, byte for byte, or leave it alone and return false."""
+        if not self._between or len(data) > LONGEST:
+            return False
+        known = self._heads.get(data)
+        if known is None:
+            return False
+        peer, give = known
+        connection = self._connection
+        return peer == connection.peer and connection.waits() and give(connection.send)
+
     def feed_data(self, data: bytes) -> tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]:
         """Parse, as the parser does; what is answered already is not among the messages."""
+        begins = self._begins()
         messages, upgraded, tail = self._parser.feed_data(data)
         answered = self._answered(messages, upgraded)
+        if self._between:
+            # One whole head and nothing else: behind two the parser might keep back a third.
+            self._between = data.find(_END) == len(data) - len(_END) >= 0
+            if self._given is not None and begins and self._between and len(data) <= LONGEST:
+                self._remember(data, self._given)
         if not answered:
             return messages, upgraded, tail
         # At so many the parser stops, and the server makes it go on only when it has handled as many itself.
@@ -112,20 +157,32 @@ class Ahead:
             left = [*left, *more]
         return left, upgraded, tail
 
+    def _begins(self) -> bool:
+        """Tell whether a request begins with what comes now; what will be known of it is not known yet."""
+        begins, self._between, self._given = self._between, False, None
+        return begins
+
+    def _remember(self, head: bytes, give: Give) -> None:
+        if len(self._heads) >= HEADS:
+            self._heads.clear()
+        self._heads[head] = (self._connection.peer, give)
+
     def _answered(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], upgraded: bool) -> int:
         """Answer those at the beginning that may be, and return how many they are."""
         answered = 0
         for message, payload in messages:
             if payload is not EMPTY_PAYLOAD or upgraded or not self._connection.waits():
                 break
+            self._between = len(messages) == 1
             if not sound_host(message.headers.get("Host", "")):
                 break
-            if self._answer is not None and self._answer(
-                message, self._connection.peer, self._connection.send
-            ):
-                self._parser.message_consumed()
-                answered += 1
-                continue
+            if self._at_once is not None:
+                give = self._at_once(message, self._connection.peer)
+                if give is not None and give(self._connection.send):
+                    self._given = give
+                    self._parser.message_consumed()
+                    answered += 1
+                    continue
             last = answered + 1 == len(messages) < MAX_MSG_QUEUE_SIZE
             return answered + (last and self._connection.begin(message))
         return answered

@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
-from proxy.ahead import Ahead, AtOnce, Begun
+from proxy.ahead import Ahead, AtOnce, Begun, Heads
 from proxy.bounds import Bounds, Outflow
 from proxy.errors import MalformedBody
 from proxy.events import Limited
@@ -35,6 +35,7 @@ class Host(Protocol):
     bounds: Bounds
     refuse: Refuse
     at_once: AtOnce | None
+    heads: Heads
     relay: Begin | None
     now: float
     stopping: bool
@@ -103,6 +104,7 @@ class ClientConnection(web.RequestHandler):
     """
 
     __slots__ = (
+        "_ahead",
         "_begun",
         "_handed",
         "_head_since",
@@ -117,6 +119,7 @@ class ClientConnection(web.RequestHandler):
     server: Host
     peer: str | None
     scheme: str
+    _ahead: Ahead | None
     _begun: Begun | None
     _handed: Begun | None
     memory: object
@@ -190,7 +193,7 @@ class ClientConnection(web.RequestHandler):
         """Begin, if there is room; part of asyncio's protocol."""
         server = self.server
         server.handshakes.pop(self, None)
-        self._begun = self._handed = self.memory = None
+        self._ahead = self._begun = self._handed = self.memory = None
         if server.full:
             server.turn_away(cast("asyncio.Transport", transport))
             return
@@ -202,13 +205,14 @@ class ClientConnection(web.RequestHandler):
         self.peer = str(peername[0]) if isinstance(peername, tuple) else None
         self.scheme = "http" if self.ssl_context is None else "https"
         if server.at_once is not None or server.relay is not None:
-            ahead = Ahead(self, cast("HttpRequestParser", self._parser), server.at_once)
-            self._parser = cast("HttpRequestParser", ahead)
+            parser = cast("HttpRequestParser", self._parser)
+            self._ahead = Ahead(self, parser, server.at_once, server.heads)
+            self._parser = cast("HttpRequestParser", self._ahead)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End what was begun for a client that has left; part of asyncio's protocol."""
         begun = self._begun or self._handed
-        self._begun = self._handed = None
+        self._ahead = self._begun = self._handed = None
         super().connection_lost(exc)
         if begun is not None:
             begun.leave()
@@ -260,6 +264,8 @@ class ClientConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take in what comes; part of asyncio's protocol."""
+        if self._ahead is not None and self._ahead.again(data):
+            return
         if self._begun is not None:
             self.hand_over()
         before = self._request_count

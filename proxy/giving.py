@@ -1,6 +1,7 @@
 """Giving an answer that is at hand: sent within the call that brought its request, and told of in a step."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -12,6 +13,18 @@ from proxy.events import AnsweredAtOnce, Observe, SourceFailedEvent
 from proxy.frozen import frozen
 from proxy.request_id import RequestIds
 from proxy.route import Route
+
+
+class Asked(NamedTuple):
+    """What there is to know of a plain request: its raw target, the client's address, the id it came with.
+
+    `as_somebody` tells whether the client may be one who is limited as such.
+    """
+
+    target: str
+    client: str
+    request_id: str | None
+    as_somebody: bool
 
 
 @frozen
@@ -29,15 +42,20 @@ class Giving:
     observe: Observe
     admit: Callable[[str], Mapping[str, str] | None] | None = None
 
-    def admits(self, request: RawRequestMessage, client: str) -> bool:
+    def asked(self, request: RawRequestMessage, peer: str | None) -> Asked:
+        """Return what a request of that peer asks."""
+        headers = request.headers
+        shown = self.admit is not None and shows_who(request)
+        return Asked(request.path, self.client(peer, headers), headers.get("X-Request-Id"), shown)
+
+    def admits(self, asked: Asked) -> bool:
         """Tell whether the client may have an answer; if so, that counts."""
-        return self.admit is None or (not shows_who(request) and self.admit(client) is None)
+        return self.admit is None or (not asked.as_somebody and self.admit(asked.client) is None)
 
     def __call__(
         self,
         send: Send,
-        request: RawRequestMessage,
-        client: str,
+        asked: Asked,
         since: float,
         route: Route,
         source: str,
@@ -50,14 +68,14 @@ class Giving:
 
         `since` is when the request was looked at, by the monotonic clock.
         """
-        request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
+        target, client, given, _ = asked
+        request_id = self.request_ids() if given is None else self.request_ids.of(given)
         for failure in failures:
             self.observe(SourceFailedEvent(route.name, failure, request_id))
         send((before, request_id.encode(), after, body))
-        took = self.clock.monotonic() - since
-        asked, sent = request.path, len(body)
+        took, sent = self.clock.monotonic() - since, len(body)
         self.observe(
             AnsweredAtOnce(
-                "public", route.name, "GET", 200, source, took, request_id, asked, client, sent, failures
+                "public", route.name, "GET", 200, source, took, request_id, target, client, sent, failures
             )
         )

@@ -9,15 +9,16 @@ one that says what a request means.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import floor
 
 from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
 
-from proxy.ahead import Send, is_path, is_plain
+from proxy.ahead import Give, Send, is_path, is_plain
 from proxy.call import Answer, Call
 from proxy.frozen import frozen
-from proxy.giving import Giving
+from proxy.giving import Asked, Giving
 from proxy.reply import MARK, date, pieces
 from proxy.route import Route
 from proxy.store import Entry, Store
@@ -69,10 +70,15 @@ class Ready:
             del self._known[next(iter(self._known))]
         self._known[target] = _Known(call.route, self.key(call))
 
-    def __call__(self, request: RawRequestMessage, peer: str | None, send: Send) -> bool:
-        """Answer a request without a body, or leave it alone and return false. Never waits."""
-        known = self._known.get(request.path)
-        if known is None or not is_plain(request):
+    def __call__(self, request: RawRequestMessage, peer: str | None) -> Give | None:
+        """Return what gives the kept answer to a request without a body, if there may be one."""
+        if request.path not in self._known or not is_plain(request):
+            return None
+        return partial(self._give, self.give.asked(request, peer))
+
+    def _give(self, asked: Asked, send: Send) -> bool:
+        known = self._known.get(asked.target)
+        if known is None:
             return False
         give = self.give
         start = give.clock.monotonic()
@@ -80,12 +86,9 @@ class Ready:
         if entry is None or entry.missing_until or not self._renewed(known, entry, give.clock.time()):
             return False
         route = known.route
-        if route is not self.route(route.name):
+        if route is not self.route(route.name) or not give.admits(asked):
             return False
-        client = give.client(peer, request.headers)
-        if not give.admits(request, client):
-            return False
-        give(send, request, client, start, route, "cache", known.before, known.after, entry.body)
+        give(send, asked, start, route, "cache", known.before, known.after, entry.body)
         return True
 
     def _renewed(self, known: _Known, entry: Entry, now: float) -> bool:

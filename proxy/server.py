@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from yarl import URL
 
-from proxy.ahead import AtOnce
+from proxy.ahead import AtOnce, Heads
 from proxy.bounds import Bounds
 from proxy.clock import Clock
 from proxy.connection import Begin, ClientConnection, Handler, ServerRequest, TurnedAway
@@ -138,6 +138,8 @@ class HttpServer(web.Server):
             _Admission(handler, refuse), request_factory=self._request, handler_cancellation=True
         )
         self.at_once = at_once
+        self.heads: Heads = {}
+        """What answered of late, for all connections."""
         self.relay = relay
         self.refuse = refuse
         self.stopping = False

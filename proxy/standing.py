@@ -8,14 +8,15 @@ breaker is really asked, so what it tells of is told for each request.
 
 from collections.abc import Callable, Sequence
 from dataclasses import field
+from functools import partial
 
 from aiohttp import hdrs
 from aiohttp.http import RawRequestMessage
 
-from proxy.ahead import Send, is_path, is_plain
+from proxy.ahead import Give, Send, is_path, is_plain
 from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.frozen import frozen
-from proxy.giving import Giving
+from proxy.giving import Asked, Giving
 from proxy.reply import MARK, date, pieces
 from proxy.route import Route
 
@@ -88,24 +89,28 @@ class Standing:
         """Forget all answers: a breaker has changed, and they tell of how it was."""
         self._known.clear()
 
-    def __call__(self, request: RawRequestMessage, peer: str | None, send: Send) -> bool:
-        """Answer a request without a body, or leave it alone and return false. Never waits."""
-        known = self._known.get(request.path)
-        if known is None or not is_plain(request):
+    def __call__(self, request: RawRequestMessage, peer: str | None) -> Give | None:
+        """Return what gives the canned answer to a request without a body, if there may be one."""
+        if request.path not in self._known or not is_plain(request):
+            return None
+        return partial(self._give, self.give.asked(request, peer))
+
+    def _give(self, asked: Asked, send: Send) -> bool:
+        known = self._known.get(asked.target)
+        if known is None:
             return False
         give = self.give
         start = give.clock.monotonic()
         route = known.route
         if start >= known.until or route is not self.route(route.name) or not self.quiet(known.key):
             return False
-        client = give.client(peer, request.headers)
         # Who is admitted here must not come to the listener any more, which would ask for another token.
-        if (give.admit is not None and self.lets_through(route)) or not give.admits(request, client):
+        if (give.admit is not None and self.lets_through(route)) or not give.admits(asked):
             return False
         failure = self.kept_back(route)  # last, because it counts
         if failure is None:
             return False
         before, after_id, end = known.head
         after = after_id + date(give.clock.time()) + end
-        give(send, request, client, start, route, "canned", before, after, known.body, (failure,))
+        give(send, asked, start, route, "canned", before, after, known.body, (failure,))
         return True

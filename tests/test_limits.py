@@ -180,11 +180,11 @@ async def test_a_body_close_behind_its_head_is_no_head() -> None:
 async def test_a_head_that_is_answered_at_once_has_ended() -> None:
     """One that came in two pieces leaves no clock running."""
 
-    def ready(_request: object, _peer: str | None, send: Send) -> bool:
+    def ready(send: Send) -> bool:
         send([OK])
         return True
 
-    async with door(at_once=ready) as it, client(it.port) as (reader, writer):
+    async with door(at_once=lambda _request, _peer: ready) as it, client(it.port) as (reader, writer):
         for _ in range(2):
             writer.write(b"GET / HTTP/1.1\r\n")
             await it.pass_time(1)

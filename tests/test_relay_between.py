@@ -1,7 +1,7 @@
 """What may come between a request that was begun at once and its answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from proxy.ahead import Give, Send
 from proxy.connection import ClientConnection
 from proxy.events import RequestEnded, RequestStarted
 from proxy.metrics import Metrics
@@ -254,12 +255,15 @@ async def test_whoever_may_be_limited_as_a_viewer_is_the_listeners(field: bytes)
         assert not it.begun
 
 
-def at_once(message: RawRequestMessage, _peer: str | None, send: Callable[[Iterable[bytes]], None]) -> bool:
-    """Answer what is kept."""
-    if message.path != "/kept":
-        return False
+def give(send: Send) -> bool:
+    """Answer with what is kept."""
     send([KEPT])
     return True
+
+
+def at_once(message: RawRequestMessage, _peer: str | None) -> Give | None:
+    """Answer what is kept."""
+    return give if message.path == "/kept" else None
 
 
 _ASKED = {

@@ -1,15 +1,15 @@
 """Requests that the public server has answered before its handler is asked."""
 
-from collections.abc import Callable, Iterable
+import asyncio
 
 import pytest
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
 
+from proxy import ahead
+from proxy.ahead import Give, Send
 from tests.clocks import FakeClock
 from tests.origins import OK, client, exchange, read_message, request, serving
-
-Send = Callable[[Iterable[bytes]], None]
 
 
 async def handler(_: web.BaseRequest) -> web.StreamResponse:
@@ -17,12 +17,15 @@ async def handler(_: web.BaseRequest) -> web.StreamResponse:
     return web.Response(text="long")
 
 
-def at_once(request: RawRequestMessage, peer: str | None, send: Send) -> bool:
-    """Answer `/now` at once, to a peer that has an address."""
-    if request.path != "/now" or peer != "127.0.0.1":
-        return False
+def give(send: Send) -> bool:
+    """Answer in two pieces."""
     send((OK[:10], OK[10:]))
     return True
+
+
+def at_once(request: RawRequestMessage, peer: str | None) -> Give | None:
+    """Answer `/now` at once, to a peer that has an address."""
+    return give if request.path == "/now" and peer == "127.0.0.1" else None
 
 
 async def test_the_first_request_on_a_connection_too() -> None:
@@ -105,3 +108,139 @@ async def test_answers_keep_the_order_of_many_requests(before: int) -> None:
         assert got[: before + 1] == [b"ok"] * before + [b"long"]
         writer.write(request(b"GET /now"))
         assert (await read_message(reader)).body in (b"ok", b"long")
+
+
+class Counted:
+    """Answers `/now` at once, while `answers`, and counts how often a request was looked into."""
+
+    def __init__(self) -> None:
+        self.looked_into = 0
+        self.answers = True
+
+    def __call__(self, request: RawRequestMessage, peer: str | None) -> Give | None:
+        """Look into a request."""
+        self.looked_into += 1
+        return self.give if at_once(request, peer) else None
+
+    def give(self, send: Send) -> bool:
+        """Answer, if that is to be."""
+        return self.answers and give(send)
+
+
+async def test_what_comes_again_byte_for_byte_is_not_looked_into_again() -> None:
+    """On whatever connection of the same peer; it is answered as long as it can be."""
+    counted = Counted()
+    async with serving(handler, at_once=counted) as (port, _):
+        for _ in range(2):
+            async with client(port) as (reader, writer):
+                for _ in range(3):
+                    writer.write(request(b"GET /now"))
+                    assert (await read_message(reader)).body == b"ok"
+        assert counted.looked_into == 1
+        counted.answers = False
+        assert (await exchange(port, request(b"GET /now"))).body == b"long"
+        counted.answers = True
+        assert (await exchange(port, request(b"GET /now"))).body == b"ok"
+        assert (await exchange(port, request(b"GET /now", b"X: y"))).body == b"ok"
+    assert counted.looked_into == 3
+
+
+async def test_another_peers_request_is_looked_into() -> None:
+    """The very same bytes of another client are another client's."""
+    counted = Counted()
+    async with serving(handler, at_once=counted) as (port, server):
+        server.heads[request(b"GET /now")] = ("203.0.113.9", counted.give)
+        assert (await exchange(port, request(b"GET /now"))).body == b"ok"
+    assert counted.looked_into == 1
+
+
+@pytest.mark.parametrize("known", [b"GET /now", b"GET /later"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
+        b"POST /later HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n",
+        b"GET /later HTTP/1.1\r\nX-Length: %d\r\nX: ",
+        b"GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /later HTTP/1.1\r\nX-Length: %d\r\nX: ",
+    ],
+)
+async def test_what_only_looks_like_a_known_request_is_what_it_is(before: bytes, known: bytes) -> None:
+    """Bytes that a body or the middle of a head brings are no request, though one came so before."""
+
+    async def patient(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        return await handler(request)
+
+    head = request(b"GET /now")
+    async with serving(patient, at_once=at_once) as (port, server), client(port) as (reader, writer):
+        writer.write(head)
+        assert (await read_message(reader)).body == b"ok"
+        assert head in server.heads
+        if known == b"GET /later":  # what comes after an answer of the handler's
+            writer.write(request(known))
+            assert (await read_message(reader)).body == b"long"
+        writer.write(before % len(head))
+        await asyncio.sleep(0.01)
+        writer.write(head)
+        if b"chunked" in before:
+            writer.write(b"\r\n0\r\n\r\n")
+        for _ in range(before.count(b" /later ")):
+            assert (await read_message(reader)).body == b"long"
+        writer.write(head)
+        assert (await read_message(reader)).body == b"ok"
+
+
+async def test_the_end_of_a_request_is_not_taken_for_a_request() -> None:
+    """What answered a head that came in two pieces is not what answers the second piece by itself."""
+    async with serving(handler, at_once=at_once) as (port, server), client(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET /now HTTP/1.1\r\nHost: a\r\n")
+            await asyncio.sleep(0.01)
+            writer.write(b"X: GET /later HTTP/1.1\r\n\r\n")
+            assert (await read_message(reader)).body == b"ok"
+        assert not server.heads
+
+
+async def test_a_request_of_which_a_letter_is_there_goes_on() -> None:
+    """However few bytes end one request and begin the next, what comes behind them belongs to that."""
+    head = request(b"GET /now")
+    async with serving(handler, at_once=at_once) as (port, _), client(port) as (reader, writer):
+        for piece in (head, request(b"GET /later")[:-2], b"\r\nP", head):
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        assert (await read_message(reader)).body == b"ok"
+        assert (await read_message(reader)).body == b"long"
+        assert (await read_message(reader)).body != b"ok"  # there is no method `PGET` here
+
+
+@pytest.mark.parametrize("at", range(1, 42))
+async def test_a_known_request_behind_a_cut_one_is_the_next(at: int) -> None:
+    """Wherever a request is cut in two, what comes behind it is answered behind it."""
+    head, other = request(b"GET /now"), request(b"GET /later")
+    async with serving(handler, at_once=at_once) as (port, _), client(port) as (reader, writer):
+        writer.write(head)
+        assert (await read_message(reader)).body == b"ok"
+        for piece in (other[:at], other[at:] + head[:3], head[3:], head, other, head):
+            writer.write(piece)
+            await asyncio.sleep(0.001)
+        assert [(await read_message(reader)).body for _ in range(5)] == [
+            b"long",
+            b"ok",
+            b"ok",
+            b"long",
+            b"ok",
+        ]
+
+
+async def test_what_is_remembered_of_requests_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither many heads nor long ones are kept, and nothing of what is not answered at once."""
+    monkeypatch.setattr(ahead, "HEADS", 4)
+    async with serving(handler, at_once=at_once) as (port, server):
+        assert (await exchange(port, request(b"GET /later"))).body == b"long"
+        long = request(b"GET /now", b"X: " + b"y" * ahead.LONGEST)
+        for _ in range(2):
+            assert (await exchange(port, long)).body == b"ok"
+        assert not server.heads
+        for number in range(6):
+            assert (await exchange(port, request(b"GET /now", b"X: %d" % number))).body == b"ok"
+            assert len(server.heads) == 1 + number % 4

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy import standing as module
-from proxy.ahead import either
+from proxy.ahead import AtOnce, Send, either
 from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.events import AnsweredAtOnce, BreakerRejected, RequestEnded, SourceFailedEvent
 from proxy.giving import Giving
@@ -222,18 +222,25 @@ async def test_the_second_is_asked_where_the_first_leaves_a_request_alone() -> N
     """What is ready goes before what stands in."""
     asked: list[str] = []
 
-    def one(name: str, answers: bool) -> Any:
-        def at_once(*_: object) -> bool:
+    def one(name: str, answers: bool | None) -> AtOnce:
+        def give(_send: Send) -> bool:
             asked.append(name)
-            return answers
+            return bool(answers)
 
-        return at_once
+        return lambda _request, _peer: None if answers is None else give
 
-    nothing: Any = None
-    assert either(one("a", True), one("b", True))(nothing, None, nothing)
-    assert either(one("c", False), one("d", True))(nothing, None, nothing)
-    assert not either(one("e", False), one("f", False))(nothing, None, nothing)
-    assert asked == ["a", "c", "d", "e", "f"]
+    def answered(first: AtOnce, second: AtOnce) -> bool:
+        nothing: Any = None
+        give = either(first, second)(nothing, None)
+        return give is not None and give(nothing)
+
+    assert answered(one("a", True), one("b", True))
+    assert answered(one("c", False), one("d", True))
+    assert not answered(one("e", False), one("f", False))
+    assert answered(one("g", None), one("h", True))
+    assert not answered(one("i", False), one("j", None))
+    assert not answered(one("k", None), one("l", None))
+    assert asked == [*"acdefhi"]
 
 
 async def test_a_request_that_the_breaker_lets_through_again_counts_once(tmp_path: Path) -> None:
