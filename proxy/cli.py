@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Secrets are in what pydantic validates, so that no other package's plugin is to see it; and to look for
     # one in all packages takes time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Its `zoneinfo`, which nobody uses here, is not to read how Python was built, in order to find zones.
+    os.environ.setdefault("PYTHONTZPATH", "")
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:

@@ -6,7 +6,6 @@ came from instead.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, TypeVar, Union, get_args, get_origin
 
@@ -39,6 +38,8 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,59}")
 
 def near(word: str, known: Collection[str]) -> str:
     """Return ` (did you mean …?)` for the known word that is nearest, or nothing where none is near."""
+    from difflib import get_close_matches  # noqa: PLC0415  (a sound configuration does not pay for it)
+
     found = get_close_matches(word.lower()[:100], known, 1, 0.6)
     if not found and len(word) >= 3:
         found = [name for name in sorted(known) if name.startswith(word.lower())]

@@ -2,14 +2,14 @@
 
 There are over a hundred of them here, and `dataclass(frozen=True)` compiles six methods for each whenever the
 process starts: a quarter of a millisecond. Here one is compiled, `__init__`, since it is called most; the
-others are the same few lines for all, told which fields they are about.
+others are the same for all.
 """
 
 from collections.abc import Callable
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,16 +26,9 @@ def frozen(cls: type[T]) -> type[T]:
     cls.__doc__ = cls.__doc__ or cls.__name__  # else its signature is worked out to stand in for it
     made: type[T] = dataclass(init=False, repr=False, eq=False, slots=True)(cls)  # compiles nothing
     every: tuple[Field[Any], ...] = fields(made)  # type: ignore[arg-type]  # of what is a dataclass by now
-    methods = {
-        "__init__": _initializer(made, every),
-        "__repr__": _representation([each.name for each in every if each.repr]),
-        **_comparison([each.name for each in every if each.compare]),
-        "__setattr__": _refuse,
-        "__delattr__": _refuse,
-        "__getstate__": _state,
-        "__setstate__": _restore,
-    }
-    for name, method in methods.items():
+    compared = [each.name for each in every if each.compare]
+    values = attrgetter(*compared) if compared else type
+    for name, method in {**_METHODS, "__init__": _initializer(made, every), _COMPARED: values}.items():
         if name not in cls.__dict__:
             setattr(made, name, method)
     return made
@@ -70,36 +63,40 @@ def _initializer(made: type, every: tuple[Field[Any], ...]) -> Callable[..., Non
     return initializer
 
 
-def _representation(shown: list[str]) -> Callable[[Any], str]:
+class _Frozen:
+    """The methods that are the same for all; `__compared__` gets what is compared."""
+
+    __slots__ = ()
+    __compared__: "attrgetter[object] | type"
+
     @recursive_repr()
-    def representation(self: object) -> str:
-        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
-        return f"{type(self).__qualname__}({told})"
+    def __repr__(self) -> str:
+        shown = [each.name for each in fields(self) if each.repr]  # type: ignore[arg-type]  # of a dataclass
+        return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
-    return representation
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        values = self.__compared__
+        return bool(values(self) == values(other))
+
+    def __hash__(self) -> int:
+        return hash(self.__compared__(self))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"{name!r} cannot be altered")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"{name!r} cannot be deleted")
+
+    def __getstate__(self: "DataclassInstance") -> list[object]:
+        return [getattr(self, each.name) for each in fields(self)]
+
+    def __setstate__(self: "DataclassInstance", state: list[object]) -> None:
+        """Set what is copied, or read back, past `__setattr__`: part of how Python copies."""
+        for each, value in zip(fields(self), state, strict=True):
+            object.__setattr__(self, each.name, value)
 
 
-def _comparison(compared: list[str]) -> dict[str, Callable[..., Any]]:
-    values = attrgetter(*compared) if compared else type
-
-    def equal(self: object, other: object) -> bool:
-        return bool(values(self) == values(other)) if type(other) is type(self) else NotImplemented
-
-    def hashed(self: object) -> int:
-        return hash(values(self))
-
-    return {"__eq__": equal, "__hash__": hashed}
-
-
-def _refuse(_self: object, name: str, _value: object = None) -> NoReturn:
-    raise FrozenInstanceError(f"{name!r} cannot be altered")
-
-
-def _state(self: "DataclassInstance") -> list[object]:
-    return [getattr(self, each.name) for each in fields(self)]
-
-
-def _restore(self: "DataclassInstance", state: list[object]) -> None:
-    """Set what is copied, or read back, past `__setattr__`: part of how Python copies."""
-    for each, value in zip(fields(self), state, strict=True):
-        object.__setattr__(self, each.name, value)
+_COMPARED: Final = "__compared__"
+_METHODS: Final = {name: method for name, method in vars(_Frozen).items() if callable(method)}
