@@ -119,10 +119,14 @@ def _configuration(
 
 @contextmanager
 def _stops() -> Iterator[None]:
-    """Heed a stop signal before the loop does: the first process of a container has no default for it."""
+    """Heed a stop signal before the loop does: the first process of a container has no default for it.
+
+    It ends the process there and then, since nothing runs yet that would have to be ended: an exception amid
+    the import of a module in C can crash the interpreter.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number in before:
-        signal.signal(number, lambda _number, _frame: sys.exit(OK))
+        signal.signal(number, lambda _number, _frame: os._exit(OK))
     try:
         yield
     finally:
