@@ -212,7 +212,7 @@ def _sandbox(options: argparse.Namespace) -> int:
 
 
 def _health(options: argparse.Namespace) -> int:
-    configuration = _configuration(options.config, admin=options.admin)
+    configuration = _configuration(options.config, admin=options.admin, complain=_complain_of_errors)
     if configuration is None:
         return BAD_USAGE
     from proxy.health import ask
@@ -231,6 +231,12 @@ def _say(line: str) -> None:
 
 def _complain(level: int, text: str) -> None:
     _say_error(f"warning: {text}" if level == logging.WARNING else text)
+
+
+def _complain_of_errors(level: int, text: str) -> None:
+    """Leave the warnings to `run`: a health check comes every few seconds."""
+    if level >= logging.ERROR:
+        _say_error(text)
 
 
 def _log(level: int, text: str) -> None:

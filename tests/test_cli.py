@@ -217,10 +217,12 @@ def test_explain_and_probe_print_lines(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_warnings_of_a_configuration_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is sound but worth a word is said on standard error."""
+    """What is sound but worth a word is said on standard error, but not by each health check."""
     path = configuration(tmp_path, 'admin: "0.0.0.0:9464"')
     assert main(["check", "-c", path]) == 0
     assert "warning: " in capsys.readouterr().err
+    assert main(["health", "-c", path, "--admin", "127.0.0.1:1"]) == 1
+    assert capsys.readouterr().err == "activity-proxy: no answer from 127.0.0.1 port 1\n"
 
 
 def test_what_run_complains_of_is_a_line_of_its_log(tmp_path: Path) -> None:
