@@ -115,7 +115,15 @@ _FOREIGN = _Refusal(
 )
 
 Action = Callable[[], Awaitable[Mapping[str, object]]]
-"""Does something for the operator and tells what is so now."""
+"""Does something for the operator and tells what is so now. Raises `NotDone`."""
+
+
+class NotDone(Exception):
+    """Something could not be done for the operator; `outcome` is what is so now."""
+
+    def __init__(self, outcome: Mapping[str, object]) -> None:
+        super().__init__("not done")
+        self.outcome = outcome
 
 
 @frozen
@@ -199,9 +207,13 @@ class Admin:
         return _Reply(refusal.status, body, _JSON, refusal.headers)
 
     async def _act(self, request: web.BaseRequest, request_id: str) -> _Reply:
-        outcome = await self.actions[request.path]()
+        status = 200
+        try:
+            outcome = await self.actions[request.path]()
+        except NotDone as failed:
+            outcome, status = failed.outcome, 503
         self.observe(Operated(request.path, outcome, request.remote or "", request_id))
-        return _json(outcome)
+        return _json(outcome, status)
 
     def _page(self, request: web.BaseRequest) -> _Reply:
         match request.path:
@@ -259,9 +271,9 @@ class Admin:
         return None if right and scheme.lower() == "bearer" else _UNAUTHORIZED
 
 
-def _json(content: Mapping[str, object]) -> _Reply:
+def _json(content: Mapping[str, object], status: int = 200) -> _Reply:
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return _Reply(200, orjson.dumps(content, default=_plain, option=options), _JSON)
+    return _Reply(status, orjson.dumps(content, default=_plain, option=options), _JSON)
 
 
 def _plain(value: object) -> object:

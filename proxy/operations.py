@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from proxy.admin import Action
+from proxy.admin import Action, NotDone
 from proxy.breaker import Breaker
 
 
@@ -29,6 +29,8 @@ def _turned(name: str, breaker: Breaker, turn: Callable[[], None]) -> Action:
 
 def _purged(purge: Callable[[], Awaitable[bool]]) -> Action:
     async def act() -> Mapping[str, object]:
-        return {"purged": await purge()}
+        if not await purge():
+            raise NotDone({"purged": False})
+        return {"purged": True}
 
     return act

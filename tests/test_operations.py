@@ -53,6 +53,15 @@ async def test_the_cache_is_purged(tmp_path: Path) -> None:
     assert b"1_e0000003" not in content
 
 
+async def test_a_purge_that_fails_is_told(tmp_path: Path) -> None:
+    """A script must not take it for done: what a snapshot cannot be cleared of would come back."""
+    acts: list[Operated] = []
+    async with watched(configured(tmp_path, "cache: {snapshot: nowhere/answers}")) as (sidecar, _):
+        sidecar.parts.observe.listen(acts.append, Operated)  # type: ignore[attr-defined]  # the workshop's
+        assert await post(sidecar, "/cache/purge") == (503, {"purged": False})
+    assert [act.outcome for act in acts] == [{"purged": False}]
+
+
 async def test_a_purge_reaches_what_is_under_way(tmp_path: Path) -> None:
     """An answer that the gateway gives after the purge to a call from before it is given, and not kept."""
     text = f"cache: {{snapshot: {tmp_path / 'snapshot'}}}"
