@@ -88,8 +88,9 @@ class LogWriter(QueueHandler):
     """Writes records to a stream from a thread of its own, in the order in which they came.
 
     `capacity` is the number of records that may wait. The thread lets lines gather for `linger`
-    seconds, so that it wakes a few times a second rather than at each line. `flush` and `close` wait
-    at most `patience` seconds for a stream that does not take what is written.
+    seconds, so that it wakes a few times a second rather than at each line, or until half as many requests
+    have ended. `flush` and `close` wait at most `patience` seconds for a stream that does not take what is
+    written.
 
     With `access`, which makes a line of an end and its time, requests that ended may be handed over as they
     are: there are so many of them that records of them would be most of what logging costs.
@@ -101,7 +102,7 @@ class LogWriter(QueueHandler):
         formatter: logging.Formatter,
         *,
         access: AccessLine | None = None,
-        capacity: int = 4096,
+        capacity: int = 8192,
         linger: float = 0.05,
         patience: float = 1.0,
     ) -> None:
@@ -111,6 +112,7 @@ class LogWriter(QueueHandler):
         self._lines = _Lines(formatter)
         self._access = access
         self._capacity = capacity
+        self._half_full = capacity // 2
         self._linger = linger
         self._patience = patience
         self._hurry = threading.Event()
@@ -135,10 +137,13 @@ class LogWriter(QueueHandler):
 
     def ended(self, event: RequestEnded, at: float) -> None:
         """Hand over a request that ended at that time (seconds since the epoch). For one thread only."""
-        if self._closed or self._queue.qsize() >= self._capacity:
+        waiting = self._queue.qsize()
+        if self._closed or waiting >= self._capacity:
             self._refused_ends += 1
-        else:
-            self._queue.put((at, event))
+            return
+        self._queue.put((at, event))
+        if waiting == self._half_full:
+            self._hurry.set()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Fix what could change before the thread comes to it: the arguments of a message."""

@@ -275,6 +275,21 @@ def test_a_full_queue_drops_ends_as_well() -> None:
     assert stream.getvalue().splitlines() == ["first ", "7.0 2.0", "7.0 2.0", told]
 
 
+def test_many_ends_at_a_time_are_written_before_there_is_no_room() -> None:
+    """The thread does not let them gather for as long as usual when so many wait."""
+    stream = SlowStream()
+    stream.opened.set()
+    writer = LogWriter(stream, MESSAGE, access=brief, capacity=20, linger=60)
+    for _ in range(10):
+        writer.ended(end(), 7.0)
+    assert not stream.reached.wait(0.05)
+    for _ in range(2):
+        writer.ended(end(), 7.0)
+    assert stream.reached.wait(10)
+    writer.close()
+    assert writer.dropped == 0
+
+
 def test_an_end_that_cannot_be_shown_becomes_a_line(stream: io.StringIO) -> None:
     """One that is not as it should be does not end the log."""
     writer = LogWriter(stream, Notices(), access=brief)
