@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -185,12 +186,10 @@ class OriginConnection(BaseProtocol):
         # The parser refers to this connection and to the body: held on to, they would wait for the collector.
         self._parser = None
         if exc is None and parser is not None and content is not None and not content.is_eof():
-            try:
+            with suppress(HttpProcessingError):  # it was not at its end
                 parser.feed_eof()
-            except HttpProcessingError:
-                pass  # it was not at its end
-            else:
-                return
+        # What is whole by now is let alone. What has been broken is told again: aiohttp's stream forgets that
+        # it is when it was just about to look for more, and whoever reads it would wait for ever.
         self._break("reset")
 
     def _at_rest(self) -> bool:

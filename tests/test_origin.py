@@ -221,20 +221,28 @@ async def test_an_answer_does_not_end_because_the_upload_broke() -> None:
         origin.release(answer.connection)
 
 
-async def test_an_answer_that_loses_its_framing_breaks_off() -> None:
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"4\r\nhalf\r\n", b"zz\r\n"),
+        (b"4\r\nhalf", b"\r\nzz\r\n"),  # whoever waits for more is told of the chunk's end in the same breath
+    ],
+)
+async def test_an_answer_that_loses_its_framing_breaks_off(good: bytes, bad: bytes) -> None:
     """A bad chunk after good ones ends the client's connection, though the Activity server stays."""
 
     async def serve(reader: Reader, writer: Writer) -> None:
         await read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + good)
         await seen.wait()
-        writer.write(b"zz\r\n")
+        writer.write(bad)
         await reader.read()
 
     seen = asyncio.Event()
     async with raw_origin(serve) as server, talking(server.url) as (_, reader, writer):
         writer.write(GET.sent)
         await read_head(reader)
+        assert await reader.readexactly(4)
         seen.set()
         async with asyncio.timeout(PATIENCE):
             assert not (await reader.read()).endswith(b"0\r\n\r\n")
