@@ -203,7 +203,7 @@ def _trouble(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for eac
             return _Line(logging.WARNING, message, {"route": route, "field": name}, limit)
         case TokenRequested(subject, outcome) if outcome not in {"login", "refresh"}:
             fields = {"subject": subject, "outcome": outcome}
-            return _Line(logging.WARNING, "no token", fields, ("token", subject, outcome))
+            return _Line(logging.WARNING, "no gateway token", fields, ("token", subject, outcome))
         case KalturaSessionFailed(outcome):
             limit = ("kaltura", outcome)
             return _Line(logging.WARNING, "no Kaltura session for reading", {"outcome": outcome}, limit)

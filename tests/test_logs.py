@@ -224,6 +224,16 @@ def test_an_operators_act_is_told(log: Log) -> None:
     ]
 
 
+def test_a_token_that_is_not_to_be_had_is_told_with_whose_it_is(log: Log) -> None:
+    """There are Discord's tokens too, and Kaltura's sessions."""
+    (line,) = log.told(TokenRequested("service", FailureKind.UNREACHABLE))
+    assert (line["message"], line["subject"], line["outcome"]) == (
+        "no gateway token",
+        "service",
+        "unreachable",
+    )
+
+
 def test_a_token_is_told_by_its_end_only(log: Log) -> None:
     """A new token shows its subject and expiry, if it says its end; a user's is no line."""
     lines = log.told(
