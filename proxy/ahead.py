@@ -151,6 +151,7 @@ class Ahead:
         while len(messages) == answered == MAX_MSG_QUEUE_SIZE:
             messages, upgraded, tail = self._parser.feed_data(b"")
             answered = self._answered(messages, upgraded)
+            self._between = False  # behind the last of so many, part of one more may have come
         left = messages[answered:]
         if left and len(messages) == MAX_MSG_QUEUE_SIZE:
             more, upgraded, tail = self._parser.feed_data(b"")

@@ -213,6 +213,20 @@ async def test_a_request_of_which_a_letter_is_there_goes_on() -> None:
         assert (await read_message(reader)).body != b"ok"  # there is no method `PGET` here
 
 
+@pytest.mark.parametrize("before", [1, 2, 31, 32, 33, 34, 63, 64, 65])
+async def test_a_known_request_amid_one_that_is_behind_many_is_part_of_that(before: int) -> None:
+    """However often the parser had to go on before it came to the one that is not whole."""
+    head = request(b"GET /now")
+    async with serving(handler, at_once=at_once) as (port, server), client(port) as (reader, writer):
+        for sent, number in ((head, 1), (head * before + b"GET /later HTTP/1.1\r\nX: ", before)):
+            writer.write(sent)
+            for _ in range(number):
+                assert (await read_message(reader)).body == b"ok"
+        assert head in server.heads
+        writer.write(head)
+        assert (await read_message(reader)).body == b"long"
+
+
 @pytest.mark.parametrize("at", range(1, 42))
 async def test_a_known_request_behind_a_cut_one_is_the_next(at: int) -> None:
     """Wherever a request is cut in two, what comes behind it is answered behind it."""
