@@ -99,6 +99,7 @@ def exported() -> dict[str, Labels]:
     """Series' names, with their labels and the values that these have."""
     metrics = Metrics(CollectorRegistry(), mode="auto", version="1")
     metrics.watch_breakers({"catalog": Closed()})
+    metrics.watch_kaltura({"kaltura": Closed()})
     metrics.watch_cache(lambda: (1, 1))
     metrics.expect_route("video", ["id"])
     for event in happenings():
