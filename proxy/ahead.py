@@ -1,9 +1,9 @@
 """Before the server's handler: requests that are answered within the call that brings their bytes."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from aiohttp import HttpVersion11, StreamReader, hdrs, web
+from aiohttp import HttpVersion11, StreamReader, hdrs
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
@@ -24,6 +24,8 @@ LONGEST = 2048
 
 _END = b"\r\n\r\n"
 
+LARGEST = 49_152
+"""Bytes that a body sent at once may have: with its head less than what a transport takes without a word."""
 _ASKS_MORE = (hdrs.IF_NONE_MATCH, hdrs.VIA, hdrs.EXPECT, hdrs.TRANSFER_ENCODING)
 """Fields that want to be looked into by the listener, or by the server."""
 
@@ -67,10 +69,6 @@ class Begun(Protocol):
 
     def leave(self) -> None:
         """Give up, as the client has left."""
-        ...
-
-    def go_on(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        """Answer the request, which the listener has taken over."""
         ...
 
 

@@ -18,6 +18,7 @@ from yarl import URL
 
 from proxy import __version__
 from proxy.activity import Activity, activity_session
+from proxy.beginning import open_beginning
 from proxy.bounds import Bounds
 from proxy.breaker import Breaker
 from proxy.call import Answer, Call, Source, SourceName, Subject
@@ -38,7 +39,6 @@ from proxy.passthrough import PassThrough
 from proxy.paths import PathIndex
 from proxy.provenance import open_to_all, provenance
 from proxy.rate import Admission, Buckets, RateLimit
-from proxy.relay import Relay
 from proxy.request_id import RequestIds
 from proxy.route import KalturaCall, Route
 from proxy.server import HttpServer, public_server
@@ -218,15 +218,7 @@ async def assemble(
     public = public_server(
         listener,
         at_once=None if shortcuts is None else shortcuts.at_once,
-        relay=Relay(
-            listener.routes,
-            pass_through,
-            client,
-            request_ids,
-            clock,
-            shop.observe,
-            None if rate is None else rate.by_address,
-        ),
+        beginning=open_beginning(listener, pass_through, client, None if rate is None else rate.by_address),
         bounds=bounds_of(settings),
         new_request_id=request_ids,
         logger=logging.getLogger(__name__),

@@ -36,7 +36,7 @@ class Host(Protocol):
     refuse: Refuse
     at_once: AtOnce | None
     heads: Heads
-    relay: Begin | None
+    beginning: Begin | None
     now: float
     stopping: bool
     turned_away: dict[asyncio.Transport, float]
@@ -123,7 +123,7 @@ class ClientConnection(web.RequestHandler):
     _begun: Begun | None
     _handed: Begun | None
     memory: object
-    """What the relay remembers of the connection."""
+    """What `proxy.relay` remembers of the connection."""
 
     def waits(self) -> bool:
         """Tell whether nothing is under way, so that an answer may be sent at once, and will be taken."""
@@ -139,9 +139,9 @@ class ClientConnection(web.RequestHandler):
 
     def begin(self, request: RawRequestMessage) -> bool:
         """Begin a request, whose answer is still to come, or leave it and return false."""
-        if self.server.relay is None:
+        if self.server.beginning is None:
             return False
-        self._begun = self.server.relay(request, self)
+        self._begun = self.server.beginning(request, self)
         if self._begun is None:
             return False
         self._request_count += 1
@@ -204,7 +204,7 @@ class ClientConnection(web.RequestHandler):
         peername = self.peername
         self.peer = str(peername[0]) if isinstance(peername, tuple) else None
         self.scheme = "http" if self.ssl_context is None else "https"
-        if server.at_once is not None or server.relay is not None:
+        if server.at_once is not None or server.beginning is not None:
             parser = cast("HttpRequestParser", self._parser)
             self._ahead = Ahead(self, parser, server.at_once, server.heads)
             self._parser = cast("HttpRequestParser", self._ahead)

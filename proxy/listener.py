@@ -15,15 +15,17 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from proxy.ahead import Begun
+from proxy.asking import Asked, body_of, source_of
 from proxy.call import Answer, Call, ClientRequest, Failure, FailureKind, Problem, Source, Subject
 from proxy.clock import Clock
-from proxy.errors import ActivityAway, MalformedBody, error_body
+from proxy.errors import ActivityAway, MalformedBody
 from proxy.events import Crashed, Limited, LimitName, Observe, RequestEnded, RequestStarted, SourceFailedEvent
 from proxy.frozen import frozen
 from proxy.headers import VIA, Field, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex
 from proxy.provenance import matches
+from proxy.relay import Relayed
 from proxy.reply import Reply
 from proxy.request_id import RequestIds
 from proxy.route import Route
@@ -103,7 +105,7 @@ class Listener:
             account = _Account(self.request_ids.of(request.headers.get("X-Request-Id")))
             self.observe(RequestStarted("public"))
         else:
-            start, account = begun.start, _Account(begun.request_id, PASS)
+            start, account = begun.start, _Account(begun.request_id)
         try:
             response = await self._respond(request, account, begun)
             if account.route != PASS:
@@ -140,21 +142,17 @@ class Listener:
         self, request: web.BaseRequest, account: _Account, begun: Begun | None
     ) -> web.StreamResponse:
         try:
-            if begun is not None:
-                return self._passed(await begun.go_on(request), account)
-            await self._admit(request)
-            target = Target.of(
-                self.routes, request.method, request.raw_path, request.headers.get(hdrs.HOST, "")
-            )
-            if target is None:
-                raise Refusal(400, "The request target is not a path", "invalid_target")
-            if target.found is AMBIGUOUS:
-                raise Refusal(400, "The path can be read in more than one way", "ambiguous_path")
-            if target.found is None:
+            if isinstance(begun, Relayed):
                 account.route = PASS
-                return self._passed(await self.pass_through(request, target.sent), account)
-            account.route, parameters = target.found
-            call = await self._call(request, account, parameters, target)
+                return self._passed(await begun.go_on(request), account)
+            if isinstance(begun, Asked):
+                account.route = begun.call.route.name
+                call = begun.call
+            else:
+                found = await self._look(request, account)
+                if isinstance(found, str):
+                    return self._passed(await self.pass_through(request, found), account)
+                call = found
         except Refusal as refusal:
             return self._refused(account, refusal)
         except ActivityAway as away:
@@ -165,8 +163,11 @@ class Listener:
             response = self._error(account, 400, "The request body is malformed", "malformed_body")
             response.force_close()  # where the next request begins is not known
             return response
-        answer = await self.answer(call)
-        self.learn(request.raw_path, call, answer)
+        if isinstance(begun, Asked):
+            answer = await begun.answer()
+        else:
+            answer = await self.answer(call)
+            self.learn(request.raw_path, call, answer)
         if answer.etag is not None and matches(answer.etag, request.headers.getall(hdrs.IF_NONE_MATCH, ())):
             answer = replace(answer, status=304, body=b"")
         return self._reply(answer, account)
@@ -176,6 +177,21 @@ class Listener:
             raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
         if hdrs.VIA in request.headers and _came_by(request, VIA.decode()):
             raise Refusal(508, "The request has come by this proxy before", "loop_detected")
+
+    async def _look(self, request: web.BaseRequest, account: _Account) -> Call | str:
+        """Return the call that the request is for, or the target to pass through."""
+        await self._admit(request)
+        host = request.headers.get(hdrs.HOST, "")
+        target = Target.of(self.routes, request.method, request.raw_path, host)
+        if target is None:
+            raise Refusal(400, "The request target is not a path", "invalid_target")
+        if target.found is AMBIGUOUS:
+            raise Refusal(400, "The path can be read in more than one way", "ambiguous_path")
+        if target.found is None:
+            account.route = PASS
+            return target.sent
+        account.route, parameters = target.found
+        return await self._call(request, account, parameters, target)
 
     def _passed(self, response: web.StreamResponse, account: _Account) -> web.StreamResponse:
         account.source, account.status = "activity", response.status
@@ -240,10 +256,7 @@ class Listener:
 
     def _reply(self, answer: Answer, account: _Account) -> web.StreamResponse:
         account.status, account.failures = answer.status, answer.failures
-        account.source = answer.source or ("none" if answer.status < 400 else "error")
-        problem, body = answer.problem, answer.body
-        if problem is not None:
-            body = error_body(problem.error, problem.message, problem.code, account.request_id)
+        account.source, body = source_of(answer), body_of(answer, account.request_id)
         account.sent = len(body)
         return Reply(answer.status, self.fields(answer, account.request_id), body)
 

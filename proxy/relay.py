@@ -9,34 +9,27 @@ slow client, to tell of a failure.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
-from proxy.ahead import is_path, shows_who
+from proxy.ahead import LARGEST, shows_who
 from proxy.clock import Clock
 from proxy.connection import ClientConnection
 from proxy.errors import ActivityAway
 from proxy.events import Observe, RequestEnded, RequestStarted
 from proxy.exchange import OriginConnection, OriginRequest, OriginResponse
 from proxy.frozen import frozen
-from proxy.headers import Field, Hop
-from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_fields, request_line
-from proxy.passthrough import PassThrough
-from proxy.paths import PathIndex
+from proxy.headers import Field, Hop, Network
+from proxy.heads import Framing, answer_fields, answer_head, as_chunks, request_fields
+from proxy.origin import Origin
 from proxy.refusal import CLIENT_LEFT
 from proxy.request_id import RequestIds
-from proxy.target import PASS, Target
+from proxy.target import PASS
 
-LARGEST = 49_152
-"""Bytes that a body sent at once may have: with its head less than what a transport takes without a word."""
-TARGETS = 2048
-"""Targets that are remembered at most, and none longer than `LONGEST` characters: about 2 MiB in all."""
-LONGEST = 512
 _HEAVY = 4096
 """Bytes of header fields from which on they are not remembered."""
 _FINAL = 200
@@ -44,8 +37,11 @@ _STARTED = RequestStarted("public")
 _ASKS_MORE = (hdrs.VIA, hdrs.UPGRADE, hdrs.EXPECT, hdrs.TRANSFER_ENCODING)
 """Fields that want to be looked into by the listener, or by the server."""
 
+Resume = Callable[[web.BaseRequest, OriginRequest, Awaitable[OriginResponse]], Awaitable[web.StreamResponse]]
+"""Passes a request through for which that has been asked, and that answer is awaited."""
 
-class _Asking(NamedTuple):
+
+class _Fields(NamedTuple):
     """Header fields, and what comes of them: whether that can be relayed, for whom, and as which fields.
 
     Most requests on a connection have those of the one before.
@@ -61,71 +57,56 @@ class _Asking(NamedTuple):
 class Relay:
     """Begins what can be relayed at once, with the very parts that the listener has.
 
-    `admit` has words for the address of a client that asks too often; `client` is the address for a peer and
-    its request's fields.
+    `resume` goes on with what is handed over. `client` is the address for a peer and its request's fields;
+    `admit` has words for the address of a client that asks too often.
     """
 
-    routes: PathIndex[str]
-    pass_through: PassThrough
+    origin: Origin
+    resume: Resume
+    trusted: Sequence[Network]
     client: Callable[[str | None, CIMultiDictProxy[str]], str]
     request_ids: RequestIds
     clock: Clock
     observe: Observe
     admit: Callable[[str], Mapping[str, str] | None] | None = None
-    _lines: dict[str, bytes] = field(default_factory=dict)
 
-    def __call__(self, request: RawRequestMessage, connection: ClientConnection) -> "Relayed | None":
-        """Begin a request without a body, or leave it alone and return None. Never waits."""
-        origin = self.pass_through.origin
-        if not origin.idle or request.method != hdrs.METH_GET or request.version != HttpVersion11:
+    def __call__(
+        self, request: RawRequestMessage, connection: ClientConnection, line: bytes
+    ) -> "Relayed | None":
+        """Begin a `GET` in HTTP/1.1, to be sent with that first line; or leave it alone and return None.
+
+        Never waits.
+        """
+        origin = self.origin
+        if not origin.idle:
             return None
-        line = self._lines.get(request.path) or self._line(request.path)
-        if not line:
-            return None
-        asking = connection.memory
-        if not isinstance(asking, _Asking) or asking.fields != request.raw_headers:
-            asking = self._asking(request, connection)
-            connection.memory = asking if len(asking.sent) <= _HEAVY else None
-        if not asking.plain:
+        known = connection.memory
+        if not isinstance(known, _Fields) or known.fields != request.raw_headers:
+            known = self._read(request, connection)
+            connection.memory = known if len(known.sent) <= _HEAVY else None
+        if not known.plain:
             return None
         upstream = origin.at_hand()
         if upstream is None:
             return None
-        if self.admit is not None and (shows_who(request) or self.admit(asking.client) is not None):
+        if self.admit is not None and (shows_who(request) or self.admit(known.client) is not None):
             origin.put_back(upstream)
             return None
         start = self.clock.monotonic()
         request_id = self.request_ids.of(request.headers.get("X-Request-Id"))
         self.observe(_STARTED)
-        wanted = OriginRequest(line + asking.sent)
-        begun = Relayed(self, connection, upstream, request, wanted, asking.client, request_id, start)
+        wanted = OriginRequest(line + known.sent)
+        begun = Relayed(self, connection, upstream, request, wanted, known.client, request_id, start)
         upstream.send(wanted, begun.answered)
         return begun
 
-    @property
-    def remembered(self) -> int:
-        """How many targets are remembered."""
-        return len(self._lines)
-
-    def _line(self, raw_path: str) -> bytes:
-        """Return the line to send for a raw target, empty if it is nothing to be passed through as it is."""
-        target = Target.of(self.routes, hdrs.METH_GET, raw_path) if is_path(raw_path) else None
-        if target is None or target.found is not None:
-            return b""
-        line = request_line(hdrs.METH_GET, target.sent) + b"\r\n"
-        if len(raw_path) <= LONGEST:
-            if len(self._lines) >= TARGETS:
-                del self._lines[next(iter(self._lines))]
-            self._lines[raw_path] = line
-        return line
-
-    def _asking(self, request: RawRequestMessage, connection: ClientConnection) -> _Asking:
+    def _read(self, request: RawRequestMessage, connection: ClientConnection) -> _Fields:
         headers, fields = request.headers, request.raw_headers
-        pass_through, peer = self.pass_through, connection.peer
+        peer = connection.peer
         hop = Hop(peer, connection.scheme, headers.get(hdrs.HOST), "1.1")
-        lines = request_fields(fields, hop, pass_through.trusted, pass_through.origin.authority)
+        lines = request_fields(fields, hop, self.trusted, self.origin.authority)
         plain = not request.should_close and not any(name in headers for name in _ASKS_MORE)
-        return _Asking(fields, plain, self.client(peer, headers), b"\r\n".join([*lines, b"", b""]))
+        return _Fields(fields, plain, self.client(peer, headers), b"\r\n".join([*lines, b"", b""]))
 
 
 class Relayed:
@@ -178,15 +159,15 @@ class Relayed:
 
     def leave(self) -> None:
         """Give up, as the client has left before an answer."""
-        self._relay.pass_through.origin.release(self._upstream)
+        self._relay.origin.release(self._upstream)
         self._ended(CLIENT_LEFT, "error", 0)
 
     async def go_on(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer the request, which the listener has taken over. Raises what a pass-through raises."""
-        return await self._relay.pass_through.resume(request, self._wanted, self._come())
+        return await self._relay.resume(request, self._wanted, self._come())
 
     async def _come(self) -> OriginResponse:
-        origin = self._relay.pass_through.origin
+        origin = self._relay.origin
         if self._answer is None:
             self._awaited = asyncio.get_running_loop().create_future()
             try:
@@ -217,7 +198,7 @@ class Relayed:
         body = content.read_nowait()
         sent = head + (as_chunks(body) if framing is Framing.CHUNKED else body)
         connection.finish(sent)
-        self._relay.pass_through.origin.release(upstream)
+        self._relay.origin.release(upstream)
         self._ended(message.code, "activity", len(sent))
         return True
 

@@ -55,7 +55,7 @@ def public_server(
     *,
     bounds: Bounds,
     at_once: AtOnce | None = None,
-    relay: Begin | None = None,
+    beginning: Begin | None = None,
     new_request_id: NewRequestId,
     logger: logging.Logger,
     clock: Clock,
@@ -71,7 +71,7 @@ def public_server(
         handler: Answers requests; its exceptions become a 500 and are logged.
         bounds: What a client may send, and how long it may take.
         at_once: Asked first, for requests without a body that nothing is before; must not raise.
-        relay: Asked next, for those that nothing is behind either; must not raise. `handler` has to ask
+        beginning: Asked next, for those that nothing is behind either; must not raise. `handler` has to ask
             `proxy.connection.begun` for what was begun.
         new_request_id: Makes the id of an error that is answered without the handler.
         logger: Gets one line for each malformed request.
@@ -81,7 +81,7 @@ def public_server(
         keepalive_timeout: Seconds that an idle connection is kept, longer than those before us keep it.
     """
     refuse = Refuse(listener, new_request_id, clock, observe)
-    return HttpServer(handler, at_once, relay, bounds, refuse, logger, keepalive_timeout)
+    return HttpServer(handler, at_once, beginning, bounds, refuse, logger, keepalive_timeout)
 
 
 def c_parser_in_use() -> bool:
@@ -128,7 +128,7 @@ class HttpServer(web.Server):
         self,
         handler: Handler,
         at_once: AtOnce | None,
-        relay: Begin | None,
+        beginning: Begin | None,
         bounds: Bounds,
         refuse: Refuse,
         logger: logging.Logger,
@@ -140,7 +140,7 @@ class HttpServer(web.Server):
         self.at_once = at_once
         self.heads: Heads = {}
         """What answered of late, for all connections."""
-        self.relay = relay
+        self.beginning = beginning
         self.refuse = refuse
         self.stopping = False
         self.running = 0

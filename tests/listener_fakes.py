@@ -115,7 +115,7 @@ async def listening(
     answer: Source | None = None,
     passing: Passing | None = None,
     at_once: AtOnce | None = None,
-    relay: Begin | None = None,
+    beginning: Callable[[Listener], Begin] | None = None,
     keepalive_timeout: float = 75.0,
     **changes: Any,
 ) -> AsyncIterator[Bench]:
@@ -138,11 +138,12 @@ async def listening(
         clock=FakeClock(),
         observe=events.append,
     )
+    listener = replace(listener, **changes)
     async with (
         serving(
-            replace(listener, **changes),
+            listener,
             at_once=at_once,
-            relay=relay,
+            beginning=None if beginning is None else beginning(listener),
             keepalive_timeout=keepalive_timeout,
             clock=changes.get("clock"),
         ) as (port, server),

@@ -171,7 +171,7 @@ async def serving(
     handler: Handler,
     *,
     at_once: AtOnce | None = None,
-    relay: Begin | None = None,
+    beginning: Begin | None = None,
     bounds: Bounds = LOOSE,
     logger: logging.Logger | None = None,
     observe: Observe = lambda _: None,
@@ -182,7 +182,7 @@ async def serving(
     server = public_server(
         handler,
         at_once=at_once,
-        relay=relay,
+        beginning=beginning,
         keepalive_timeout=keepalive_timeout,
         bounds=bounds,
         new_request_id=lambda: "made",
