@@ -278,7 +278,10 @@ class ClientConnection(web.RequestHandler):
         if request is not None and self._messages and not request.content.is_eof():
             # What is queued behind an unfinished body is the parser's complaint about it. aiohttp would
             # leave the handler waiting for the rest.
-            request.content.set_exception(MalformedBody("the body's framing is broken"))
+            broken = MalformedBody("the body's framing is broken")
+            request.content.set_exception(broken)
+            # Once more when its reader has run: woken by a chunk's end just before, it would wait for ever.
+            self._loop.call_soon(request.content.set_exception, broken)
 
     def _process_keepalive(self) -> None:
         self.hand_over()

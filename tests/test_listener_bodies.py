@@ -184,14 +184,21 @@ async def test_a_coded_body_may_unfold_up_to_the_limit() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"2\r\n{}\r\n", b"zz\r\n"),
+        (b"2\r\n{}", b"\r\nzz\r\n"),  # whoever waits for more is told of the chunk's end in the same breath
+    ],
+)
 @pytest.mark.parametrize("target", [b"POST /api/token", b"POST /api/kaltura/session"])
-async def test_a_body_with_broken_framing_is_refused(target: bytes) -> None:
+async def test_a_body_with_broken_framing_is_refused(target: bytes, good: bytes, bad: bytes) -> None:
     """Chunks that are none are a 400 in the error shape, after which the connection is closed."""
     fields = (b"Transfer-Encoding: chunked", b"Content-Type: application/json")
     async with listening() as it, client(it.port) as (reader, writer):
-        writer.write(request(target, *fields, body=b"2\r\n{}\r\n"))
+        writer.write(request(target, *fields, body=good))
         await until(lambda: bool(it.events.of(RequestStarted)))
-        writer.write(b"zz\r\n")
+        writer.write(bad)
         got = await read_message(reader)
         assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         ended = await it.ended()

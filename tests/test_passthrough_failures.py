@@ -19,11 +19,11 @@ from tests.origins import (
     exchange,
     passing,
     raw_origin,
+    read_chunk,
     read_head,
     read_message,
     request,
     talking,
-    until,
 )
 
 GET = request(b"GET /")
@@ -158,17 +158,22 @@ async def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatc
         assert (await exchange(proxy.port, GET)).body == b"ok"
 
 
-async def test_a_body_that_breaks_its_framing_is_the_clients_fault() -> None:
+@pytest.mark.parametrize(("good", "bad"), [(b"1\r\na\r\n", b"zz\r\n"), (b"1\r\na", b"\r\nzz\r\n")])
+async def test_a_body_that_breaks_its_framing_is_the_clients_fault(good: bytes, bad: bytes) -> None:
     """Bad chunks are a 400 and the end of the connection, and the Activity server sees no end of the body."""
 
     async def serve(reader: Reader, _: Writer) -> None:
         await read_head(reader)
+        assert await read_chunk(reader) == b"a"
+        begun.set()
         origin.received.append(await read_message(reader))
 
+    begun = asyncio.Event()
     async with raw_origin(serve) as origin, talking(origin.url) as (proxy, reader, writer):
-        writer.write(request(b"POST /", b"Transfer-Encoding: chunked", body=b"1\r\na\r\n"))
-        await until(lambda: origin.connections == 1)
-        writer.write(b"zz\r\n")
+        writer.write(request(b"POST /", b"Transfer-Encoding: chunked", body=good))
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
+        writer.write(bad)
         assert (await read_message(reader)).status == 400
         async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
