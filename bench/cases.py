@@ -222,7 +222,7 @@ CASES: Sequence[Case] = (
         seconds=0.5,
         rounds=4,
         compare="ready_ms",
-        columns=("ready_ms", "rss_mib"),
+        columns=("ready_ms", "cpu_us", "rss_mib"),
         anew=True,
     ),
     _growth(

@@ -150,4 +150,8 @@ def idle(connections: int) -> Load:
 def at_rest(shot: Shot) -> Sample:
     """Look at what has just started and does nothing."""
     time.sleep(shot.seconds)
-    return {"ready_ms": shot.server.ready_seconds * 1e3, "rss_mib": shot.server.rss_bytes() / 2**20}
+    return {
+        "ready_ms": shot.server.ready_seconds * 1e3,
+        "cpu_us": shot.server.ready_cpu_seconds * 1e6,
+        "rss_mib": shot.server.rss_bytes() / 2**20,
+    }

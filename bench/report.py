@@ -15,6 +15,7 @@ Ratios = Sequence[float]
 ORIGIN: Final = "direct"
 """The row of the origin itself, without anything between."""
 _RATES: Final = ("per_second", "bytes_per_second")
+_START: Final = "ready_ms"
 HEADINGS: Final = {
     "per_second": "per second",
     "bytes_per_second": "bytes per second",
@@ -128,8 +129,7 @@ def _verdict(result: Results, goal: Goal) -> Mapping[str, str]:
         median = statistics.median(values)
         is_reached = median <= goal.bound if goal.at_most else median >= goal.bound
         reached = "reached" if is_reached else "not reached"
-    # Of processor time the less the better: turned round, so that it reads as the rate does.
-    by_cpu = result.ratios(goal.over, goal.of, "cpu_us") if goal.measure in _RATES and goal.over else ()
+    by_cpu = _by_cpu(result, goal.of, goal.over, goal.measure) if goal.over else ()
     return {
         "goal": words,
         "median": _median(values),
@@ -137,6 +137,15 @@ def _verdict(result: Results, goal: Goal) -> Mapping[str, str]:
         "by_cpu": _median(by_cpu),
         "reached": reached,
     }
+
+
+def _by_cpu(result: Results, of: str, over: str, measure: str) -> Ratios:
+    """Return the ratio of two rows as processor time has it; none where the measure does not go with that."""
+    if measure in _RATES:
+        of, over = over, of  # of processor time the less the better: turned round, it reads as the rate does
+    elif measure != _START:
+        return ()
+    return result.ratios(of, over, "cpu_us")
 
 
 def _median(ratios: Ratios) -> str:
@@ -164,7 +173,8 @@ def _case(result: Results) -> Iterator[str]:
         cells = [label, *(_number(result.median(label, measure)) for measure in case.columns)]
         cells += [_median(ratios), _spread(ratios)]
         if with_cpu:
-            cells.append(_median(result.ratios(label, case.ratio_to, "cpu_us")))
+            pair = (case.ratio_to, label) if case.compare == _START else (label, case.ratio_to)
+            cells.append(_median(result.ratios(*pair, "cpu_us")))
         cells.append(str(result.errors(label) or ""))
         yield f"| {' | '.join(cells)} |"
     for label, reason in result.missing.items():

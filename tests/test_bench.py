@@ -99,6 +99,25 @@ def test_a_row_tells_its_medians_and_its_errors() -> None:
     assert "| two | 100 | 50.0 |  |  |  | 0.70 | 0.60 to 0.80 | 0.50 |  |" in report
 
 
+def test_a_start_is_told_by_processor_time_too() -> None:
+    """Beside the ratio of the seconds, which say more of the machine's other work when there is any."""
+    case = Case(
+        "x",
+        "starts",
+        wrk(),
+        [],
+        [Goal("one", "two", 2.0, "ready_ms", at_most=True)],
+        compare="ready_ms",
+        columns=("ready_ms", "cpu_us"),
+        ratio_to="one",
+    )
+    one: Sample = {"ready_ms": 500.0, "cpu_us": 150.0}
+    two: Sample = {"ready_ms": 200.0, "cpu_us": 100.0}
+    report = markdown({}, [Results(case, {"one": [one], "two": [two]})])
+    assert "| one at most 2.0 x two in ready ms | 2.50 | 2.50 to 2.50 | 1.50 | not reached |" in report
+    assert "| two | 200 | 100 | 2.50 | 2.50 to 2.50 | 1.50 |  |" in report
+
+
 def test_the_json_holds_every_sample() -> None:
     """What was measured can be read by a program, with the verdicts."""
     told = json.loads(json.dumps(as_json({"python": "3"}, [_results()])))
@@ -136,6 +155,7 @@ def test_the_bench_measures_the_sidecar_beside_a_peer(tmp_path: Path) -> None:
             assert sample.get("errors", 0) == 0
             assert sample.get("per_second", 1.0) > 0
             assert sample["rss_mib"] > 0
+    assert told["k"]["sidecar"][0]["cpu_us"] > 1000
 
 
 @linux
