@@ -59,7 +59,7 @@ class OriginConnection(BaseProtocol):
         "_content",
         "_decoding",
         "_head_limit",
-        "_held_up",
+        "_spent",
         "_upload",
         "idle_since",
         "reusable",
@@ -71,7 +71,7 @@ class OriginConnection(BaseProtocol):
         self._head_limit = head_limit
         self._decoding = decoding
         self._bodiless = False
-        self._held_up = False
+        self._spent = False
         self._asked = False
         self._answered: Answered | None = None
         self._content: StreamReader | None = None
@@ -117,8 +117,8 @@ class OriginConnection(BaseProtocol):
             self.reusable = False
         if self.reusable and content is not None and content.is_eof() and self._at_rest():
             self.idle_since = now
-            if self._held_up:
-                self._parser, self._held_up = None, False
+            if self._spent:
+                self._parser, self._spent = None, False
             return True
         self.abort()
         return False
@@ -156,6 +156,8 @@ class OriginConnection(BaseProtocol):
                 self.abort()
                 return
             self._content = content
+            # Of a trailer (RFC 9112 section 7.1.2) the parser would make a field of the next answer.
+            self._spent = self._spent or message.chunked
             self.reusable = not message.should_close and not self._upgraded
             answer = OriginResponse(message, content, self)
         if tail:
@@ -167,7 +169,7 @@ class OriginConnection(BaseProtocol):
         """Hold up the sender; part of aiohttp's protocol, whose streams call it when they are full."""
         super().pause_reading()
         # Where that is at an answer's last chunk, the parser would stop in the middle of the next answer.
-        self._held_up = True
+        self._spent = True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Go on after `pause_reading`; part of aiohttp's protocol, whose streams call it at every read."""

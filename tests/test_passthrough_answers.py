@@ -146,6 +146,30 @@ async def test_trailers_may_get_lost_but_the_answer_does_not() -> None:
     assert (message.body, message.all("X-Sum")) == (b"ok", [])
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_a_trailer_is_no_field_of_the_next_answer(pieces: int) -> None:
+    """Which may be another client's: what is dropped of one answer shows up in no other."""
+    trailed = [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"2\r\nok\r\n0\r\n",
+        b"Set-Cookie: a=1\r\n\r\n",
+    ]
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        for piece in trailed if pieces > 1 else [b"".join(trailed)]:
+            writer.write(piece)
+            await asyncio.sleep(0.001)
+        await read_head(reader)
+        writer.write(OK)
+
+    async with raw_origin(serve) as origin, passing(origin.url) as proxy:
+        assert (await exchange(proxy.port, GET)).body == b"ok"
+        message = await exchange(proxy.port, GET)
+    assert origin.connections == 1
+    assert (message.body, message.all("Set-Cookie")) == (b"ok", [])
+
+
 async def test_an_answer_that_ends_with_its_connection_is_chunked_for_the_client() -> None:
     """A client that speaks HTTP/1.1 learns where the body ends, and keeps its connection."""
 
