@@ -16,6 +16,7 @@ Give = Callable[[Send], bool]
 AtOnce = Callable[[RawRequestMessage, str | None], Give | None]
 """Returns what may answer a request without a body, from that peer; None where it is to be left alone."""
 
+Messages = Sequence[tuple[RawRequestMessage, StreamReader]]
 Heads = dict[bytes, tuple[str | None, Give]]
 """Heads of requests, as they came from a peer, and what answers them: no more than `HEADS`."""
 HEADS = 4096
@@ -98,10 +99,10 @@ class Ahead:
 
     Clients that ask for the same over and over do so in the very same bytes, which mean the same each time.
     So `heads`, which all connections share, has what answers those that came of late, and only when that
-    cannot is a request looked into.
+    cannot is a request looked into. What was begun last is looked into each time, but not parsed again.
     """
 
-    __slots__ = ("_at_once", "_between", "_connection", "_given", "_heads", "_parser")
+    __slots__ = ("_at_once", "_begun", "_between", "_connection", "_given", "_heads", "_parser")
 
     def __init__(
         self, connection: Connection, parser: HttpRequestParser, at_once: AtOnce | None, heads: Heads
@@ -110,6 +111,8 @@ class Ahead:
         self._parser = parser
         self._at_once = at_once
         self._heads = heads
+        self._begun: tuple[bytes, Messages] = (b"", ())
+        """The last head of a request that was begun, and what the parser made of it."""
         self._given: Give | None = None
         """What has answered the last of what is being looked into."""
         self._between = True
@@ -128,12 +131,13 @@ class Ahead:
             return False
         known = self._heads.get(data)
         if known is None:
-            return False
+            head, messages = self._begun
+            return data == head and self._answered(messages, False) == 1
         peer, give = known
         connection = self._connection
         return peer == connection.peer and connection.waits() and give(connection.send)
 
-    def feed_data(self, data: bytes) -> tuple[Sequence[tuple[RawRequestMessage, StreamReader]], bool, bytes]:
+    def feed_data(self, data: bytes) -> tuple[Messages, bool, bytes]:
         """Parse, as the parser does; what is answered already is not among the messages."""
         begins = self._begins()
         messages, upgraded, tail = self._parser.feed_data(data)
@@ -141,8 +145,8 @@ class Ahead:
         if self._between:
             # One whole head and nothing else: behind two the parser might keep back a third.
             self._between = data.find(_END) == len(data) - len(_END) >= 0
-            if self._given is not None and begins and self._between and len(data) <= LONGEST:
-                self._remember(data, self._given)
+            if answered and begins and self._between and len(data) <= LONGEST:
+                self._remember(data, messages)
         if not answered:
             return messages, upgraded, tail
         # At so many the parser stops, and the server makes it go on only when it has handled as many itself.
@@ -161,12 +165,15 @@ class Ahead:
         begins, self._between, self._given = self._between, False, None
         return begins
 
-    def _remember(self, head: bytes, give: Give) -> None:
+    def _remember(self, head: bytes, messages: Messages) -> None:
+        if self._given is None:
+            self._begun = (head, messages)
+            return
         if len(self._heads) >= HEADS:
             self._heads.clear()
-        self._heads[head] = (self._connection.peer, give)
+        self._heads[head] = (self._connection.peer, self._given)
 
-    def _answered(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], upgraded: bool) -> int:
+    def _answered(self, messages: Messages, upgraded: bool) -> int:
         """Answer those at the beginning that may be, and return how many they are."""
         answered = 0
         for message, payload in messages:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from proxy.ahead import Give, Send
+from proxy.ahead import Ahead, Give, Send
 from proxy.connection import ClientConnection
 from proxy.events import RequestEnded, RequestStarted
 from proxy.metrics import Metrics
@@ -339,3 +339,86 @@ async def test_what_is_in_flight_comes_to_nothing() -> None:
     assert 'activity_proxy_in_flight{listener="public"} 0.0' in text
     labels = 'method="GET",route="pass",source="activity",status="200"'
     assert f"activity_proxy_requests_total{{{labels}}} 1.0" in text
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is parsed of what clients send, from now on."""
+    seen: list[bytes] = []
+    parse = Ahead.feed_data
+
+    def feed_data(self: Ahead, data: bytes) -> object:
+        seen.append(data)
+        return parse(self, data)
+
+    monkeypatch.setattr(Ahead, "feed_data", feed_data)
+    return seen
+
+
+async def test_what_comes_again_byte_for_byte_is_not_parsed_again(parsed: list[bytes]) -> None:
+    """On the same connection; it is begun, told of and sent on as the first was."""
+    other = request(b"GET /b")
+    async with relaying(*[OK] * 6) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        parsed.clear()
+        for sent in (GET, GET, GET, other, other, GET):
+            writer.write(sent)
+            assert (await read_message(reader)).body == b"ok"
+        assert it.begun == [b"/a"] * 3 + [b"/b"] * 2 + [b"/a"]
+        assert parsed == [GET, other, GET]
+        await until(lambda: not it.running)
+        assert [type(event) for event in it.events] == [RequestStarted, RequestEnded] * 6
+        assert len({event.request_id for event in it.events.of(RequestEnded)}) == 6
+        assert [message.target for message in it.script.received] == it.begun
+
+
+async def test_what_comes_again_is_handed_over_like_any_other(parsed: list[bytes]) -> None:
+    """What the listener then has is the request, whoever parsed it and when."""
+    async with relaying(OK, OK, OK) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        writer.write(GET)
+        assert (await read_message(reader)).body == b"ok"
+        it.script.hold = asyncio.Event()
+        parsed.clear()
+        writer.write(GET)
+        await until(lambda: len(it.script.received) == 2)
+        writer.write(GET)  # behind it
+        await until(lambda: it.resumed == [b"/a"])
+        assert parsed == [GET]
+        go(it)
+        assert [(await read_message(reader)).body for _ in range(2)] == [b"ok"] * 2
+
+
+async def test_what_was_begun_and_is_kept_now_is_given() -> None:
+    """What came so before is asked for at once first, as what comes for the first time is."""
+    kept = list[bool]()
+
+    def now(_message: RawRequestMessage, _peer: str | None) -> Give | None:
+        return give if kept else None
+
+    async with relaying(OK, OK, at_once=now) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        for body in (b"ok", b"kept"):
+            for _ in range(2):
+                writer.write(GET)
+                assert (await read_message(reader)).body == body
+            kept.append(True)
+        assert len(it.begun) == 2
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", b"GET /b HTTP/1.1\r\nX-Length: %d\r\nX: "],
+)
+async def test_what_only_looks_like_a_begun_request_is_what_it_is(before: bytes) -> None:
+    """Bytes that a body or the middle of a head brings are no request, though one came so before."""
+    async with relaying(OK, OK, OK) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        writer.write(GET)
+        assert (await read_message(reader)).body == b"ok"
+        writer.write(before % len(GET))
+        await asyncio.sleep(0.01)
+        for _ in range(2):
+            writer.write(GET)
+            assert (await read_message(reader)).body == b"ok"
+        assert [message.target for message in it.script.received] == [b"/a", b"/b", b"/a"]
