@@ -128,6 +128,8 @@ class OriginConnection(BaseProtocol):
         self.reusable = False
         if self.transport is not None:
             self.transport.abort()
+        else:
+            self._parser = None
 
     def data_received(self, data: bytes) -> None:
         """Take in what comes; part of asyncio's protocol."""
@@ -175,6 +177,7 @@ class OriginConnection(BaseProtocol):
         """Go on after `pause_reading`; part of aiohttp's protocol, whose streams call it at every read."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
+            self._have_read()
 
     def eof_received(self) -> None:
         """Take note that the connection is about to end; part of asyncio's protocol."""
@@ -184,6 +187,16 @@ class OriginConnection(BaseProtocol):
         """End a body that ends with its connection, and break off all else; part of asyncio's protocol."""
         super().connection_lost(exc)
         self.reusable = False
+        # TLS tells of the end though reading has stopped: what came before it is still with the parser then.
+        if exc is not None or not self._reading_paused or self._content is None:
+            self._end(exc)
+
+    def _have_read(self) -> None:
+        """Come to the end of a connection that was lost, unless reading has stopped once more."""
+        if self.transport is None and not self._reading_paused:
+            self._end(None)
+
+    def _end(self, exc: BaseException | None) -> None:
         content, parser = self._content, self._parser
         # The parser refers to this connection and to the body: held on to, they would wait for the collector.
         self._parser = None

@@ -463,3 +463,28 @@ async def test_what_is_wrong_with_a_certificate_is_told(
         with pytest.raises(ActivityAway, match="tls") as caught:
             await origin.open(PATIENCE)
     assert (caught.value.detail, caught.value.sent) == (words, False)
+
+
+async def test_an_answer_is_whole_though_its_connection_has_ended_meanwhile(tmp_path: Path) -> None:
+    """Who reads slowly gets what came before the end; TLS tells of the end at once."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("127.0.0.1")
+    size, part = 700, b"x" * 1000
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"3e8\r\n%b\r\n" % part * size + b"0\r\n\r\n")
+
+    context = server_context(TlsFiles(None, certificate, key).read())
+    trusted = ssl.create_default_context(cafile=authority.file)
+    async with raw_origin(serve, context) as server, Origin(server.url, tls=trusted) as origin:
+        answer = await origin.ask(GET)
+        got = b""
+        async with asyncio.timeout(PATIENCE):
+            while read := await answer.content.readany():
+                got += read
+                if not answer.content.is_eof():
+                    await asyncio.sleep(0.01)
+        origin.release(answer.connection)
+    assert got == part * size
