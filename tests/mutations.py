@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from proxy.asking import Asking
 from proxy.attempts import Attempts
 from proxy.breaker import Breaker
 from proxy.budget import RetryBudget
@@ -164,6 +165,7 @@ def _deadline(patch: pytest.MonkeyPatch) -> None:
         return replace(call, deadline=call.deadline + LATER)
 
     patch.setattr(Listener, "_call", endless)
+    patch.setattr(Asking, "__call__", _nothing)  # its calls have the same deadline
 
 
 @mechanism("cache", "sidecar_cache", "restart")
