@@ -124,7 +124,7 @@ def _stops() -> Iterator[None]:
     It ends the process there and then, since nothing runs yet that would have to be ended: an exception amid
     the import of a module in C can crash the interpreter.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     for number in before:
         signal.signal(number, lambda _number, _frame: os._exit(OK))
     try:

@@ -82,16 +82,17 @@ def test_run_says_that_it_is_ready_and_stops_as_asked(tmp_path: Path, number: si
     assert [(entry["status"], entry["source"]) for entry in access] == [(200, "canned")]
 
 
-def test_a_signal_while_it_starts_ends_it_with_0(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_it_starts_ends_it_with_0(tmp_path: Path, number: signal.Signals) -> None:
     """An order to stop is heeded from the first moment on, or a container would outlive it."""
     path = configuration(tmp_path)
-    for _ in range(3):
+    for _ in range(5):
         with started("run", "-c", path) as process:
             while b"proxy" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
                 pass
             while "0000000000004001" not in caught(process.pid) and process.poll() is None:
                 pass
-            process.terminate()
+            process.send_signal(number)
             said, log = process.communicate(timeout=PATIENCE)
         assert (process.returncode, "Traceback" in log) == (0, False), said + log
 
