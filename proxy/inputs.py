@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proxy.compiled import Compiled, text
-from proxy.lean_pydantic import BaseModel
 from proxy.misfits import Misfits
 
 Value = str | int

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proxy.compiled import Compiled, text
 from proxy.inputs import ID_PATTERN, Input
-from proxy.lean_pydantic import BaseModel
 from proxy.mapping import ReplyMapping
 from proxy.misfits import Misfits
 from proxy.paths import CallTemplate, PathPattern

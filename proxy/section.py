@@ -3,9 +3,8 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, PlainValidator, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, SecretStr, WithJsonSchema
 
-from proxy.lean_pydantic import BaseModel
 from proxy.units import Duration, Refused, Share, Size
 
 _TOKEN = re.compile(r"[\x21-\x7e]*")
