@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
@@ -25,6 +25,9 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 Begin = Callable[[RawRequestMessage, "ClientConnection"], Begun | None]
 """Begins a request without a body that came by that connection, or leaves it alone."""
+
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+"""How a body in chunks ends that has no trailer (RFC 9112 section 7.1), with the end of the line before."""
 
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
@@ -71,7 +74,10 @@ class ServerRequest(web.BaseRequest):
     @property
     def keep_alive(self) -> bool:
         """Whether another request may follow."""
-        return super().keep_alive and not cast("ClientConnection", self.protocol).server.stopping
+        connection = cast("ClientConnection", self.protocol)
+        if self._message.chunked and not connection.ended_plainly(self.content):
+            return False
+        return super().keep_alive and not connection.server.stopping
 
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         if response.headers.get("Server") == SERVER_SOFTWARE:
@@ -108,6 +114,7 @@ class ClientConnection(web.RequestHandler):
         "_begun",
         "_handed",
         "_head_since",
+        "_last_bytes",
         "_made_at",
         "_outflow",
         "memory",
@@ -166,6 +173,14 @@ class ClientConnection(web.RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self.server.end()
 
+    def ended_plainly(self, body: StreamReader) -> bool:
+        """Tell whether a body in chunks is over, without a trailer, and nothing has come behind it.
+
+        Of a trailer the parser makes a field of the next request, whosever that is where a proxy before this
+        one sends several clients' requests by one connection.
+        """
+        return body.is_eof() and not self._messages and self._last_bytes == _LAST_CHUNK
+
     def hand_over(self) -> None:
         """Let the handler go on with what was begun, if anything: as if it had just come."""
         begun, self._begun = self._begun, None
@@ -194,6 +209,7 @@ class ClientConnection(web.RequestHandler):
         server = self.server
         server.handshakes.pop(self, None)
         self._ahead = self._begun = self._handed = self.memory = None
+        self._last_bytes = b""
         if server.full:
             server.turn_away(cast("asyncio.Transport", transport))
             return
@@ -270,6 +286,9 @@ class ClientConnection(web.RequestHandler):
             self.hand_over()
         before = self._request_count
         super().data_received(data)
+        if self._waiter is None or self._waiter.done():
+            size = len(_LAST_CHUNK)
+            self._last_bytes = data[-size:] if len(data) >= size else (self._last_bytes + data)[-size:]
         if self._messages or self._request_count > before:
             self._head_since = None
         elif self._head_since is None and self._waiter is not None and data:

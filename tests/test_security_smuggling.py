@@ -1,11 +1,13 @@
 """Requests that two servers could read differently (RFC 9112 sections 2, 5, 6 and 11.2)."""
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.hostile import attacked
-from tests.origins import request
+from tests.origins import client, read_message, request
 
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -212,14 +214,58 @@ async def test_what_is_lenient_goes_on_as_one_strict_request(
 
 async def test_requests_behind_one_another_stay_apart(tmp_path: Path) -> None:
     """Each request of a connection reaches the Activity server as it was sent, in its order."""
-    sent = post(CHUNKED, body=b"2\r\nab\r\n0\r\n\r\n", end=False)
-    sent += post(b"Content-Length: %d" % len(HIDDEN), body=HIDDEN, end=False)
-    sent += request(b"GET /last", b"Connection: close")
+    sent = post(b"Content-Length: %d" % len(HIDDEN), body=HIDDEN, end=False)
+    sent += request(b"GET /y")
+    sent += post(CHUNKED, body=b"2\r\nab\r\n0\r\n\r\n")
     async with attacked(tmp_path) as stage:
         statuses, _ = await stage.answers(sent)
         reached = [(message.target, message.body) for message in await stage.reached()]
     assert statuses == [200, 200, 200]
-    assert reached == [(b"/x", b"ab"), (b"/x", HIDDEN), (b"/last", b"")]
+    assert reached == [(b"/x", HIDDEN), (b"/y", b""), (b"/x", b"ab")]
+
+
+BODY = b"2\r\nab\r\n0\r\n\r\n"
+TRAILED = BODY[:-2] + b"Cookie: a=1\r\n\r\n"
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6, 7, 8, 20, 40, 200])
+async def test_a_body_in_chunks_may_be_followed_where_it_has_no_trailer(at: int, tmp_path: Path) -> None:
+    """However its end is cut: what comes behind its answer is a request as any."""
+    sent = post(CHUNKED, body=BODY, end=False)
+    async with attacked(tmp_path) as stage, client(stage.port) as (reader, writer):
+        for _ in range(2):
+            for piece in (sent[:-at], sent[-at:]):
+                writer.write(piece)
+                await asyncio.sleep(0.005)
+            answer = await read_message(reader)
+            assert (answer.status, answer.one("Connection")) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [post(CHUNKED, body=TRAILED, end=False)],
+        [post(CHUNKED, body=TRAILED[:-1], end=False), b"\n"],
+        [post(CHUNKED, body=TRAILED[:-9], end=False), TRAILED[-9:]],
+        [post(CHUNKED, body=BODY[:-9], end=False), BODY[-9:-2], TRAILED[-15:]],
+        [post(CHUNKED, body=TRAILED + request(b"GET /next"), end=False)],
+        [post(CHUNKED, body=TRAILED, end=False), request(b"GET /next")],
+        [post(CHUNKED, body=TRAILED + post(CHUNKED, body=BODY, end=False), end=False)],
+        [post(CHUNKED, body=b"9\r\n..\r\n0\r\n\r\n", end=False), b"\r\n" + TRAILED],
+    ],
+)
+async def test_a_trailer_is_no_field_of_the_next_request(sent: list[bytes], tmp_path: Path) -> None:
+    """Which may be another client's, where a proxy before this one lets them share a connection."""
+    async with attacked(tmp_path) as stage, client(stage.port) as (reader, writer):
+        for piece in sent:
+            writer.write(piece)
+            await asyncio.sleep(0.005)
+        answer = await read_message(reader)
+        assert (answer.status, answer.one("Connection")) == (200, b"close")
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        (reached,) = await stage.reached()
+    assert reached.one("Cookie") is None
 
 
 async def test_what_follows_a_refusal_is_not_read(tmp_path: Path) -> None:
