@@ -166,6 +166,16 @@ class OriginConnection(BaseProtocol):
             self._keep_tail(tail)
         if answer is not None:
             self._tell(answer)
+        else:
+            self._went_on()
+
+    def _went_on(self) -> None:
+        """End the connection if what has come of a body cannot be decoded.
+
+        The stream knows, but tells nobody who is just about to look for more.
+        """
+        if self._content is not None and self._content.exception() is not None:
+            self.abort()
 
     def pause_reading(self) -> None:
         """Hold up the sender; part of aiohttp's protocol, whose streams call it when they are full."""

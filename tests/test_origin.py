@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import ssl
+import zlib
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -246,6 +247,30 @@ async def test_an_answer_that_loses_its_framing_breaks_off(good: bytes, bad: byt
         seen.set()
         async with asyncio.timeout(PATIENCE):
             assert not (await reader.read()).endswith(b"0\r\n\r\n")
+
+
+async def test_an_answer_whose_coding_is_lost_breaks_off() -> None:
+    """Also where what cannot be decoded comes with the end of a good chunk, though the server stays."""
+    packer = zlib.compressobj(wbits=31)
+    good = packer.compress(b"half") + packer.flush(zlib.Z_SYNC_FLUSH)
+
+    async def serve(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"%x\r\n%b" % (len(good), good))
+        await seen.wait()
+        writer.write(b"\r\n4\r\n\xff\xff\xff\xff\r\n")
+        await reader.read()
+
+    seen = asyncio.Event()
+    async with raw_origin(serve) as server, Origin(server.url, decoding=True) as origin:
+        answer = await origin.ask(GET)
+        assert await answer.content.readany() == b"half"
+        asyncio.get_running_loop().call_soon(seen.set)  # when what follows is waited for
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(ClientPayloadError):
+                await answer.content.readany()
+        origin.release(answer.connection)
 
 
 async def test_an_upload_that_goes_on_after_its_answer_ends_the_connection() -> None:
