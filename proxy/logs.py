@@ -5,41 +5,21 @@ its end to that thread, where nobody else listens to the access log.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import field
 from types import TracebackType
 from typing import Final, Self, TextIO, get_args
 
 from proxy.access_line import ACCESS, AccessLine, AccessRecord, JsonAccessLines, by_record, level_of
-from proxy.call import FailureKind
 from proxy.clock import Clock
 from proxy.events import (
     AnsweredAtOnce,
     AttemptEnded,
-    BreakerChanged,
     BreakerRejected,
     CacheLooked,
-    CertificateChanged,
-    ContractViolated,
-    Crashed,
-    DialectChosen,
     Event,
-    FixedTokenRefused,
-    KalturaSessionFailed,
-    LifeCycle,
-    Limited,
-    Operated,
-    Ready,
     RequestEnded,
     RequestStarted,
-    RetryScheduled,
-    RetrySuppressed,
-    SignInFailed,
-    SnapshotIgnored,
     SourceFailedEvent,
-    StoreTroubled,
-    TokenAcquired,
-    TokenRequested,
     Wants,
 )
 from proxy.frozen import frozen
@@ -47,34 +27,14 @@ from proxy.log_format import (
     COLOURS,
     JsonFormatter,
     TextFormatter,
-    failure_fields,
-    iso,
-    milliseconds,
 )
+from proxy.log_lines import Fields, limit_of, line_of
 from proxy.log_writer import LogWriter
 
 EVENTS: Final = "activity_proxy"
 
-Fields = Mapping[str, object]
 _UNTOLD: Final = frozenset({RequestStarted, CacheLooked, AttemptEnded, BreakerRejected})
 """What every request brings, and no line is written of."""
-
-_WHOSE: Final[Mapping[str, str]] = {"gateway": "the gateway's", "kaltura": "Kaltura's"}
-_USELESS: Final[Mapping[str, str]] = {
-    "refused": "the gateway refuses the configured token; logging in instead",
-    "expired": "the configured token is over; logging in instead",
-}
-
-
-@frozen
-class _Line:
-    """What is to be said of an event. Of those with the same `limit`, one a while is written."""
-
-    level: int
-    message: str
-    fields: Fields
-    limit: tuple[str, ...] | None = None
-    error: Exception | None = None
 
 
 @frozen
@@ -111,7 +71,7 @@ class EventLog:
             self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        line = _trouble(event) or _news(event)
+        line = line_of(event)
         if line is None or not self.events.isEnabledFor(line.level):
             return
         fields = line.fields
@@ -134,7 +94,7 @@ class EventLog:
 
     def _source_failed(self, event: SourceFailedEvent) -> None:
         # In an outage each request brings one: what would be kept back is not even made.
-        if not self._keeps_back(_limit_of(event)):
+        if not self._keeps_back(limit_of(event)):
             self._tell(event)
 
     def _keeps_back(self, limit: tuple[str, ...]) -> bool:
@@ -150,10 +110,6 @@ class EventLog:
         _, count = self._seen.get(limit, (None, 0))
         self._seen[limit] = self.clock.monotonic(), 0
         return count
-
-
-def _limit_of(event: SourceFailedEvent) -> tuple[str, ...]:
-    return ("source", event.route, event.failure.source, event.failure.kind)
 
 
 def _only_writer(logger: logging.Logger) -> LogWriter | None:
@@ -188,76 +144,6 @@ def _log(
             extra={"fields": fields},
         )
         logger.handle(record)
-
-
-def _trouble(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for each event)
-    match event:
-        case SourceFailedEvent(route, failure, request_id):
-            # A source that is off in this mode is as the operator wants it.
-            level = logging.DEBUG if failure.kind is FailureKind.OFF else logging.WARNING
-            fields = {"route": route, **failure_fields(failure), "request_id": request_id}
-            return _Line(level, "source failed", fields, _limit_of(event))
-        case ContractViolated(route, name, source):
-            message = f"{_WHOSE[source]} answer is of no use"
-            limit: tuple[str, ...] = ("contract", source, route, name)
-            return _Line(logging.WARNING, message, {"route": route, "field": name}, limit)
-        case TokenRequested(subject, outcome) if outcome not in {"login", "refresh"}:
-            fields = {"subject": subject, "outcome": outcome}
-            return _Line(logging.WARNING, "no gateway token", fields, ("token", subject, outcome))
-        case KalturaSessionFailed(outcome):
-            limit = ("kaltura", outcome)
-            return _Line(logging.WARNING, "no Kaltura session for reading", {"outcome": outcome}, limit)
-        case FixedTokenRefused(subject, reason):
-            return _Line(logging.WARNING, _USELESS[reason], {"subject": subject})
-        case BreakerChanged(breaker, from_state, to_state):
-            level = logging.WARNING if to_state in {"open", "forced_open"} else logging.INFO
-            fields = {"breaker": breaker, "from": from_state, "to": to_state}
-            return _Line(level, "breaker changed", fields)
-        case StoreTroubled(trouble, kept):
-            fields = {"trouble": trouble, "kept": kept}
-            return _Line(logging.WARNING, "the cache's storage fails", fields, ("store", kept, trouble))
-        case SnapshotIgnored(reason):
-            return _Line(logging.WARNING, "no snapshot of the cache", {"reason": reason})
-        case Limited(over):
-            return _Line(logging.WARNING, "a client went over a limit", {"limit": over}, ("limit", over))
-        case Crashed(request_id, error):
-            message = "the sidecar itself failed"
-            return _Line(logging.ERROR, message, {"request_id": request_id}, error=error)
-    return None
-
-
-def _news(event: Event) -> _Line | None:  # noqa: C901, PLR0911  (one for each event)
-    fields: Fields
-    match event:
-        case TokenAcquired(subject, expires_at):
-            ends = None if expires_at is None else iso(expires_at)
-            fields = {"subject": subject, "expires_at": ends}
-            # Users come and go all the time.
-            level = logging.INFO if subject == "service" else logging.DEBUG
-            return _Line(level, "token acquired", fields)
-        case SignInFailed(code):
-            return _Line(logging.WARNING, "no api_token for a viewer", {"code": code}, ("sign in", code))
-        case DialectChosen(route, dialect, why):
-            fields = {"route": route, "dialect": dialect, "why": why}
-            return _Line(logging.INFO, "dialect chosen", fields)
-        case CertificateChanged(name, "loaded", _):
-            return _Line(logging.INFO, "certificate loaded", {"tls": name})
-        case CertificateChanged(name, _, reason):
-            fields = {"tls": name, "reason": reason}
-            return _Line(logging.WARNING, "a new certificate is of no use; the old one stays", fields)
-        case Operated(path, outcome, client, request_id):
-            fields = {"action": path, **outcome, "client": client, "request_id": request_id}
-            return _Line(logging.INFO, "an operator acted", fields)
-        case Ready():
-            return _Line(logging.INFO, "ready", event._asdict())
-        case LifeCycle(phase, requests, websockets):
-            return _Line(logging.INFO, phase, {"requests": requests, "websockets": websockets})
-        case RetryScheduled(route, reason, delay):
-            fields = {"route": route, "reason": reason, "delay_ms": milliseconds(delay)}
-            return _Line(logging.DEBUG, "retry", fields)
-        case RetrySuppressed(route, reason):
-            return _Line(logging.DEBUG, "no retry", {"route": route, "reason": reason})
-    return None
 
 
 def _tame(record: logging.LogRecord) -> bool:

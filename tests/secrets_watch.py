@@ -37,8 +37,10 @@ import proxy.sandbox_library
 import proxy.sandbox_tokens
 import proxy.sidecar
 import proxy.tokens
-from proxy.events import RequestEnded
+from proxy.access_line import JsonAccessLines, by_record
+from proxy.events import Event, RequestEnded
 from proxy.log_format import JsonFormatter, TextFormatter
+from proxy.log_lines import line_of
 
 SHORTEST = 8
 """Characters; what is shorter, words of tests mostly, would be found where it is none."""
@@ -131,6 +133,7 @@ class SecretsWatch:
     def pytest_sessionstart(self) -> None:
         """Put the watch at the places where secrets are made, and where things are shown."""
         _listen_for_secrets(self.watch, self._undo)
+        _read_the_log(self.watch, self._undo)
         _look_over_shoulders(self.watch, self._undo)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -194,14 +197,18 @@ def _listen_for_secrets(watch: Watch, patch: pytest.MonkeyPatch) -> None:
     _everywhere(patch, answer, handing_out)
 
 
-def _look_over_shoulders(watch: Watch, patch: pytest.MonkeyPatch) -> None:
+def _read_the_log(watch: Watch, patch: pytest.MonkeyPatch) -> None:
     lines = (JsonFormatter(), TextFormatter({}))
 
-    def log(_self: object, event: Any) -> None:
-        if isinstance(event, RequestEnded):
-            line: Any = proxy.logs._Line(logging.INFO, "request", event)  # type: ignore[arg-type]  # as `_log` takes
-        else:
-            line = proxy.logs._trouble(event) or proxy.logs._news(event)
+    quick = JsonAccessLines(by_record(lines[0]))
+
+    def ended(_self: object, event: RequestEnded) -> None:
+        watch.see("log", quick.line(0.0, event))
+        for formatter in lines:
+            watch.see("log", by_record(formatter)(0.0, event))
+
+    def log(_self: object, event: Event) -> None:
+        line = line_of(event)
         if line is not None:
             error = line.error
             cause = None if error is None else (type(error), error, error.__traceback__)
@@ -210,7 +217,13 @@ def _look_over_shoulders(watch: Watch, patch: pytest.MonkeyPatch) -> None:
             for formatter in lines:
                 watch.see("log", formatter.format(record))
 
-    _before(patch, proxy.logs.EventLog, "__call__", log)
+    # All that the log does with events, also with those that it keeps back.
+    _before(patch, proxy.logs.EventLog, "_ended", ended)
+    _before(patch, proxy.logs.EventLog, "_tell", log)
+    _before(patch, proxy.logs.EventLog, "_source_failed", log)
+
+
+def _look_over_shoulders(watch: Watch, patch: pytest.MonkeyPatch) -> None:
     _after(patch, proxy.metrics.Metrics, "exposition", lambda made, *_: watch.see("metrics", made[0]))
     _after(patch, subprocess.Popen, "communicate", lambda made, *_: watch.see("output of a command", made))
     error_body, provenance = proxy.errors.error_body, proxy.provenance.provenance

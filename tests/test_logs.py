@@ -471,7 +471,7 @@ def test_in_an_outage_what_is_kept_back_counts_without_being_made(log: Log) -> N
     failed = SourceFailedEvent("video", TIMEOUT, "r-1")
     with pytest.MonkeyPatch.context() as patch:
         tell(failed)
-        patch.setattr("proxy.logs.failure_fields", None)
+        patch.setattr("proxy.logs.line_of", None)
         for _ in range(3):
             tell(failed)
     log.clock.shift(10)

@@ -24,7 +24,7 @@ from proxy.admin import Admin
 from proxy.call import Answer, Failure, FailureKind
 from proxy.clock import SystemClock
 from proxy.errors import error_body
-from proxy.events import Crashed, RequestEnded, SourceFailedEvent
+from proxy.events import AnsweredAtOnce, Crashed, RequestEnded, SourceFailedEvent
 from proxy.logs import EventLog
 from proxy.metrics import Metrics
 from proxy.provenance import provenance
@@ -42,6 +42,19 @@ def test_log():
 
 def test_access_line():
     log(RequestEnded("public", "none", "GET", 200, "error", 0.0, "r1", "/a/" + SECRET, "", 0))
+
+def test_line_of_an_event_that_only_the_log_hears_of():
+    log.wants[SourceFailedEvent](SourceFailedEvent("x", Failure("gateway", FailureKind.STATUS, SECRET), "r1"))
+
+def test_line_that_is_kept_back():
+    for detail in ("first", SECRET):
+        failure = Failure("kaltura", FailureKind.STATUS, detail)
+        log.wants[SourceFailedEvent](SourceFailedEvent("y", failure, "r1"))
+
+def test_access_line_of_an_event_that_only_the_log_hears_of():
+    log.wants[AnsweredAtOnce](
+        AnsweredAtOnce("public", "none", "GET", 200, "error", 0.0, "r1", "/b/" + SECRET, "", 0)
+    )
 
 def test_traceback():
     try:
