@@ -196,6 +196,17 @@ async def test_nothing_is_begun_without_a_connection_at_hand() -> None:
         assert not it.begun
 
 
+async def test_nothing_is_begun_on_a_connection_that_is_of_no_use() -> None:
+    """What is kept may have ended meanwhile; the request gets a new one by the listener."""
+    async with relaying(OK) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        it.upstream.idle[0].reusable = False
+        writer.write(GET)
+        assert (await read_message(reader)).body == b"ok"
+        assert not it.begun
+        assert it.origin.connections == 2
+
+
 async def test_any_part_of_an_answer_may_come_first() -> None:
     """Wherever an answer is cut in two, the client gets the same."""
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nDate: now\r\n\r\n2\r\nok\r\n0\r\n\r\n"
