@@ -40,7 +40,8 @@ from tests.origins import (
 PRIME = request(b"GET /prime")
 """Goes the listener's way, as no connection is at hand yet, and leaves one."""
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nkept"
-_ALWAYS = {b"/prime": OK, b"/kept": KEPT}
+_ALWAYS = {b"/prime": OK, b"/kept": KEPT, b"/up": OK.replace(b"ok", b"up")}
+_ALWAYS[b"/down"] = KEPT.replace(b"kept", b"down")
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from itertools import accumulate
 from typing import cast
 
 import pytest
@@ -25,12 +26,16 @@ GET = request(b"GET /a")
 async def under_way(
     *answers: bytes | None, keepalive_timeout: float = 75.0
 ) -> AsyncIterator[tuple[Relaying, Reader, Writer]]:
-    """Run a relay with one request that was begun and is not answered until `go`."""
+    """Run a relay with one request that was begun, is known already, and is not answered until `go`."""
     async with (
-        relaying(*answers, keepalive_timeout=keepalive_timeout) as it,
+        relaying(OK, *answers, keepalive_timeout=keepalive_timeout) as it,
         client(it.listener.port) as (reader, writer),
     ):
         await it.primed(reader, writer)
+        writer.write(GET)
+        assert (await read_message(reader)).body == b"ok"
+        for past in (it.events, it.begun, it.script.received):
+            past.clear()
         it.script.hold = asyncio.Event()
         writer.write(GET)
         await until(lambda: len(it.script.received) == 1)
@@ -267,36 +272,54 @@ def at_once(message: RawRequestMessage, _peer: str | None) -> Give | None:
 
 
 _ASKED = {
-    b"kept": request(b"GET /kept"),
-    b"pass": request(b"GET /a"),
-    b'{"id":"1_cats"}': request(b"GET /api/kaltura/video/1_cats"),
+    b"kept": (request(b"GET /kept"),),
+    b"pass": (GET,),
+    b'{"id":"1_cats"}': (request(b"GET /api/kaltura/video/1_cats"),),
+    b"up": (request(b"POST /up", b"Content-Length: %d" % len(GET)), GET),
+    b"down": (b"POST /down HTTP/1.1\r\nX: ", GET),
 }
+"""What is asked, in the pieces that it may come in, by what it is answered. One's body is another's head."""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(sorted(_ASKED)), min_size=1, max_size=40), st.data())
 def test_any_mix_in_any_pieces_is_answered_in_order(kinds: list[bytes], data: st.DataObject) -> None:
-    """Kept, relayed and rewritten, however many come at a time and wherever they are cut."""
-    sent = b"".join(_ASKED[kind] for kind in kinds)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=6)))
+    """Kept, relayed, rewritten and what looks like them, however many come at once, wherever they are cut."""
+    pieces = [piece for kind in kinds for piece in _ASKED[kind]]
+    sent, seams = b"".join(pieces), [*accumulate(map(len, pieces))]
+    cuts = data.draw(st.lists(st.integers(0, len(sent)) | st.sampled_from(seams), max_size=12))
     answer = OK.replace(b": 2", b": 4").replace(b"ok", b"pass")
 
     async def check() -> None:
         async with (
-            relaying(*[answer] * kinds.count(b"pass"), at_once=at_once) as it,
+            relaying(*[answer] * (kinds.count(b"pass") + 1), at_once=at_once) as it,
             client(it.listener.port) as (reader, writer),
         ):
             await it.primed(reader, writer)
+            writer.write(GET)  # from now on it is known
             begin = 0
-            for cut in [*cuts, len(sent)]:
+            for cut in sorted([*cuts, len(sent)]):
                 writer.write(sent[begin:cut])
                 begin = cut
                 await asyncio.sleep(0.0005)
-            assert [(await read_message(reader)).body for _ in kinds] == kinds
+            assert [(await read_message(reader)).body for _ in [b"pass", *kinds]] == [b"pass", *kinds]
             await until(lambda: not it.running)
             assert len(it.events.of(RequestStarted)) == len(it.events.of(RequestEnded))
 
     asyncio.run(check())
+
+
+async def test_what_is_the_listeners_is_not_taken_for_what_was_begun_before() -> None:
+    """However often it comes."""
+    sent = [GET, request(b"POST /b"), GET, request(b"POST /b"), GET]
+    async with relaying(*[OK] * len(sent)) as it, client(it.listener.port) as (reader, writer):
+        await it.primed(reader, writer)
+        for each in sent:
+            writer.write(each)
+            assert (await read_message(reader)).body == b"ok"
+        asked = [message.start for message in it.script.received]
+        assert asked == [each.partition(b"\r\n")[0] for each in sent]
+        assert it.begun == [b"/a"] * 3
 
 
 async def test_a_burst_after_many_requests_is_answered_whole() -> None:
