@@ -152,10 +152,8 @@ class Asked:
 
     def answered(self, task: asyncio.Task[_Brought]) -> None:
         """Send the answer, if there is one and the client takes it; else let the listener do so."""
-        if task.cancelled():
-            return
         connection = self._connection
-        if task.exception() is None and connection.takes():
+        if not task.cancelled() and task.exception() is None and connection.takes():
             answer, size, sent = task.result()
             if size <= LARGEST:
                 connection.finish(sent)

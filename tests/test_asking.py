@@ -117,6 +117,19 @@ async def test_a_defect_is_the_listeners() -> None:
         assert [event.error for event in it.events.of(Crashed)] == [error]
 
 
+async def test_a_call_that_is_cancelled_elsewhere_keeps_no_client_waiting() -> None:
+    """As for the listener, its connection ends: nobody will bring an answer."""
+
+    async def cancelled(_call: Call) -> Answer:
+        raise asyncio.CancelledError
+
+    async with relaying(answer=cancelled) as it, client(it.listener.port) as (reader, writer):
+        writer.write(VIDEO)
+        assert await reader.read() == b""
+        await until(lambda: not it.running)
+        assert [event.status for event in it.events.of(RequestEnded)] == [499]
+
+
 @pytest.mark.parametrize(
     "sent",
     [
