@@ -17,13 +17,13 @@ AtOnce = Callable[[RawRequestMessage, str | None], Give | None]
 """Returns what may answer a request without a body, from that peer; None where it is to be left alone."""
 
 Messages = Sequence[tuple[RawRequestMessage, StreamReader]]
-Heads = dict[bytes, tuple[str | None, Give]]
-"""Heads of requests, as they came from a peer, and what answers them: no more than `HEADS`."""
 HEADS = 4096
+"""Heads of requests that are remembered at most."""
 LONGEST = 2048
 """Bytes that a head may have to be remembered."""
 
 _END = b"\r\n\r\n"
+_NOTHING: tuple[bytes, Messages] = (b"", ())
 
 LARGEST = 49_152
 """Bytes that a body sent at once may have: with its head less than what a transport takes without a word."""
@@ -59,6 +59,30 @@ def either(first: AtOnce, second: AtOnce) -> AtOnce:
         return lambda send: one(send) or other(send)
 
     return at_once
+
+
+class Heads(dict[bytes, tuple[str | None, Give]]):
+    """Heads of requests that came more than once, from which peer, and what answers them.
+
+    Many clients' heads never come again, since what is before us puts something of its own into each. Of
+    those no more is kept than a mark.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._once: set[int] = set()
+
+    def remember(self, head: bytes, peer: str | None, give: Give) -> None:
+        """Remember a head that came before."""
+        mark = hash(head)
+        if mark not in self._once:
+            if len(self._once) >= HEADS:
+                self._once.clear()
+            self._once.add(mark)
+            return
+        if len(self) >= HEADS:
+            self.clear()
+        self[head] = (peer, give)
 
 
 class Begun(Protocol):
@@ -98,11 +122,11 @@ class Ahead:
     in the order of their requests.
 
     Clients that ask for the same over and over do so in the very same bytes, which mean the same each time.
-    So `heads`, which all connections share, has what answers those that came of late, and only when that
+    So `heads`, which all connections share, has what answers those that came so before, and only when that
     cannot is a request looked into. What was begun last is looked into each time, but not parsed again.
     """
 
-    __slots__ = ("_at_once", "_begun", "_between", "_connection", "_given", "_heads", "_parser")
+    __slots__ = ("_at_once", "_begun", "_between", "_connection", "_given", "_heads", "_mark", "_parser")
 
     def __init__(
         self, connection: Connection, parser: HttpRequestParser, at_once: AtOnce | None, heads: Heads
@@ -111,8 +135,9 @@ class Ahead:
         self._parser = parser
         self._at_once = at_once
         self._heads = heads
-        self._begun: tuple[bytes, Messages] = (b"", ())
-        """The last head of a request that was begun, and what the parser made of it."""
+        self._mark = 0
+        self._begun = _NOTHING
+        """The last head of a request that was begun, if it came twice, and what the parser made of it."""
         self._given: Give | None = None
         """What has answered the last of what is being looked into."""
         self._between = True
@@ -166,12 +191,12 @@ class Ahead:
         return begins
 
     def _remember(self, head: bytes, messages: Messages) -> None:
-        if self._given is None:
+        if self._given is not None:
+            self._heads.remember(head, self._connection.peer, self._given)
+        elif hash(head) == self._mark:
             self._begun = (head, messages)
-            return
-        if len(self._heads) >= HEADS:
-            self._heads.clear()
-        self._heads[head] = (self._connection.peer, self._given)
+        else:
+            self._mark, self._begun = hash(head), _NOTHING
 
     def _answered(self, messages: Messages, upgraded: bool) -> int:
         """Answer those at the beginning that may be, and return how many they are."""

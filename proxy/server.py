@@ -138,8 +138,7 @@ class HttpServer(web.Server):
             _Admission(handler, refuse), request_factory=self._request, handler_cancellation=True
         )
         self.at_once = at_once
-        self.heads: Heads = {}
-        """What answered of late, for all connections."""
+        self.heads = Heads()
         self.beginning = beginning
         self.refuse = refuse
         self.stopping = False
