@@ -56,8 +56,9 @@ async def test_what_comes_right_behind_a_body_in_chunks_is_not_answered() -> Non
 async def test_answers_end_the_connection_while_the_server_stops() -> None:
     """So a client that asks for more and more does not hold up the stop."""
     async with serving(handler, at_once=at_once) as (port, server), client(port) as (reader, writer):
-        writer.write(request(b"GET /now"))
-        assert (await read_message(reader)).body == b"ok"
+        for _ in range(3):  # so that it is known, too
+            writer.write(request(b"GET /now"))
+            assert (await read_message(reader)).body == b"ok"
         server.stopping = True
         writer.write(request(b"GET /now"))
         assert (await read_message(reader)).body == b"long"
@@ -243,6 +244,24 @@ async def test_a_known_request_amid_one_that_is_behind_many_is_part_of_that(befo
         assert head in server.heads
         writer.write(head)
         assert (await read_message(reader)).body == b"long"
+
+
+async def test_a_known_request_behind_one_that_takes_longer_waits() -> None:
+    """Answers keep the order of their requests, whatever is known of them."""
+    go = asyncio.Event()
+
+    async def slow(request: web.BaseRequest) -> web.StreamResponse:
+        await go.wait()
+        return await handler(request)
+
+    async with serving(slow, at_once=at_once) as (port, _), client(port) as (reader, writer):
+        await asked_twice(reader, writer)
+        writer.write(request(b"GET /later"))
+        await asyncio.sleep(0.01)
+        writer.write(NOW)
+        await asyncio.sleep(0.01)
+        go.set()
+        assert [(await read_message(reader)).body for _ in range(2)] == [b"long", b"long"]
 
 
 @pytest.mark.parametrize("at", range(1, 42))
