@@ -131,19 +131,18 @@ def _log(
     fields: Fields,
     error: Exception | None = None,
 ) -> None:
-    if logger.isEnabledFor(level):
-        # Not `logger.log`: it walks the stack for the caller's line, which says nothing here.
-        record = logger.makeRecord(
-            logger.name,
-            level,
-            "",
-            0,
-            message,
-            (),
-            None if error is None else (type(error), error, error.__traceback__),
-            extra={"fields": fields},
-        )
-        logger.handle(record)
+    # Not `logger.log`: it walks the stack for the caller's line, which says nothing here.
+    record = logger.makeRecord(
+        logger.name,
+        level,
+        "",
+        0,
+        message,
+        (),
+        None if error is None else (type(error), error, error.__traceback__),
+        extra={"fields": fields},
+    )
+    logger.handle(record)
 
 
 def _tame(record: logging.LogRecord) -> bool:
