@@ -17,6 +17,8 @@ _LOWER_WORD: Final = re.compile(r"[a-z0-9]+")
 _CAMEL_WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _USER_INFO: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 _PATH_KS: Final = re.compile(r"(/ks/)[^/?#]+", re.IGNORECASE)
+# The same where escapes hid it, other than what is masked already.
+_HIDDEN_KS: Final = re.compile(rf"/ks/(?!{re.escape(MASK)}(?:[/?#]|$))[^/?#]", re.IGNORECASE)
 # How deep an address inside an address inside an address is looked into.
 _NESTING: Final = 3
 
@@ -42,7 +44,7 @@ def masked_target(target: str, limit: int = 1024) -> str:
 
     Hidden are the values of parameters with a secret's name, also in an address that is a
     parameter's value; the user of an absolute target; and the path segment after `/ks/`, where
-    Kaltura's own addresses hold a session.
+    Kaltura's own addresses hold a session, in such a value too.
     """
     if is_clear(target):
         return printable(target, limit)
@@ -58,7 +60,7 @@ def _masked_piece(piece: str) -> str:
             head, tail = piece[: match.start()], match[0] + MASK
             break
     for text in _decodings(head):
-        if any(_is_secret(match[1]) for match in _NESTED_NAME.finditer(text)):
+        if _HIDDEN_KS.search(text) or any(_is_secret(match[1]) for match in _NESTED_NAME.finditer(text)):
             return head.partition("%")[0] + MASK
     return head + tail
 

@@ -71,6 +71,20 @@ def test_a_kaltura_session_in_a_path_is_masked() -> None:
     """Kaltura's addresses hold a session as a path segment."""
     assert masked_target(f"/p/1/KS/{HIDDEN}/a?b=1") == f"/p/1/KS/{MASK}/a?b=1"
     assert masked_target(f"/p/1/ks/{HIDDEN}") == f"/p/1/ks/{MASK}"
+    assert masked_target(f"/p/1/ks/{HIDDEN}/a%20b") == f"/p/1/ks/{MASK}/a%20b"
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+@pytest.mark.parametrize(
+    "path", [f"/p/1/ks/{HIDDEN}/a", f"/ks/{HIDDEN}?b=1", f"/%6bs/{HIDDEN}", f"/ks%2F{HIDDEN}"]
+)
+def test_a_kaltura_session_in_an_address_that_is_a_value_is_masked(path: str, times: int) -> None:
+    """However often that is escaped, and however the path is written."""
+    value = f"https://h{path}"
+    for _ in range(times):
+        value = quote(value, safe="")
+    assert HIDDEN not in masked_target(f"/login?a=1&next={value}&c=3")
+    assert HIDDEN not in masked_target(path)
 
 
 @pytest.mark.parametrize("user", [f"me:{HIDDEN}", HIDDEN, f"a@b:{HIDDEN}"])
