@@ -156,11 +156,21 @@ class Ahead:
             return False
         known = self._heads.get(data)
         if known is None:
-            head, messages = self._begun
-            return data == head and self._answered(messages, False) == 1
+            return self._again(data)
         peer, give = known
         connection = self._connection
         return peer == connection.peer and connection.waits() and give(connection.send)
+
+    def _again(self, data: bytes) -> bool:
+        """Answer or begin what came so when it was last begun, or leave it alone and return false."""
+        head, messages = self._begun
+        if data != head:
+            return False
+        self._given = None
+        if not self._answered(messages, False):
+            return False
+        self._remember(head, messages)
+        return True
 
     def feed_data(self, data: bytes) -> tuple[Messages, bool, bytes]:
         """Parse, as the parser does; what is answered already is not among the messages."""

@@ -415,19 +415,21 @@ async def test_what_comes_again_is_handed_over_like_any_other(parsed: list[bytes
 
 async def test_what_was_begun_and_is_kept_now_is_given() -> None:
     """What came so before is asked for at once first, as what comes for the first time is."""
-    kept = list[bool]()
+    kept, looked_into = list[bool](), list[bool]()
 
     def now(_message: RawRequestMessage, _peer: str | None) -> Give | None:
+        looked_into.append(bool(kept))
         return give if kept else None
 
-    async with relaying(OK, OK, OK, at_once=now) as it, client(it.listener.port) as (reader, writer):
+    async with relaying(*[OK] * 4, at_once=now) as it, client(it.listener.port) as (reader, writer):
         await it.primed(reader, writer)
         for body in (b"ok", b"kept"):
-            for _ in range(3):
+            for _ in range(4):
                 writer.write(GET)
                 assert (await read_message(reader)).body == body
             kept.append(True)
-        assert len(it.begun) == 3
+        assert len(it.begun) == 4
+        assert sum(looked_into) == 2  # from then on it is known
 
 
 @pytest.mark.parametrize(
