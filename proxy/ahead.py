@@ -1,4 +1,4 @@
-"""Before the server's handler: requests that are answered within the call that brings their bytes."""
+"""Before the server's handler: requests answered, or begun, within the call that brings their bytes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol

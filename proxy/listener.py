@@ -1,7 +1,9 @@
 """The public listener: a request's way, readable from top to bottom.
 
-(kept, fresh and asked for plainly: `ready` has answered it before it comes here; what passes through and is
-small: `relay` has begun it, and mostly ended it)
+Plain requests mostly end before it, within the calls that bring their bytes: `ahead` sees them first, `ready`
+and `standing` answer what is at hand, and `beginning` leaves the rest to `relay` (what passes through) or to
+`asking` (rewritten routes). All others come here, and what of those turns out otherwise:
+
 target -> match -> pass through | read the body -> validate -> ladder -> reply
 """
 
@@ -75,8 +77,7 @@ class Listener:
     seconds that the gateway has for a call, `max_body` the size in bytes that a rewritten call may send, and
     `body_timeout` the seconds that it may take for that. `fields` are those of an answer for a request id;
     `learn` is shown what each raw target was answered, `begun` gives what was asked for a request before it
-    came here. `admit` gives the fields of a 429 for a client
-    that asks too often; without it nobody does.
+    came here. `admit` gives the fields of a 429 for a client that asks too often; without it nobody does.
     """
 
     routes: PathIndex[str]
