@@ -135,13 +135,15 @@ class Ahead:
         self._parser = parser
         self._at_once = at_once
         self._heads = heads
-        self._mark = 0
-        self._begun = _NOTHING
-        """The last head of a request that was begun, if it came twice, and what the parser made of it."""
-        self._given: Give | None = None
-        """What has answered the last of what is being looked into."""
         self._between = True
-        """Whether the parser has seen all of one request and nothing of the next."""
+        """Whether the parser has seen all of one request and nothing of the next: only then can what comes be
+        known by its bytes. False from the first of what is fed until it turns out to be one whole head."""
+        self._given: Give | None = None
+        """What answered the last request of what was fed, while that is looked into."""
+        self._mark = 0
+        """The hash of the last head of a request that was begun, of one that may come again."""
+        self._begun = _NOTHING
+        """That head and what the parser made of it, once it has come twice."""
 
     def message_consumed(self) -> None:
         """Take note that a request does not wait any more; part of the parser's."""

@@ -15,7 +15,7 @@ from proxy.request_id import RequestIds
 from proxy.route import Route
 
 
-class Asked(NamedTuple):
+class PlainRequest(NamedTuple):
     """What there is to know of a plain request: its raw target, the client's address, the id it came with.
 
     `as_somebody` tells whether the client may be one who is limited as such.
@@ -42,20 +42,20 @@ class Giving:
     observe: Observe
     admit: Callable[[str], Mapping[str, str] | None] | None = None
 
-    def asked(self, request: RawRequestMessage, peer: str | None) -> Asked:
+    def read(self, request: RawRequestMessage, peer: str | None) -> PlainRequest:
         """Return what a request of that peer asks."""
         headers = request.headers
         shown = self.admit is not None and shows_who(request)
-        return Asked(request.path, self.client(peer, headers), headers.get("X-Request-Id"), shown)
+        return PlainRequest(request.path, self.client(peer, headers), headers.get("X-Request-Id"), shown)
 
-    def admits(self, asked: Asked) -> bool:
+    def admits(self, asked: PlainRequest) -> bool:
         """Tell whether the client may have an answer; if so, that counts."""
         return self.admit is None or (not asked.as_somebody and self.admit(asked.client) is None)
 
     def __call__(
         self,
         send: Send,
-        asked: Asked,
+        asked: PlainRequest,
         since: float,
         route: Route,
         source: str,

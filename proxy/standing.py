@@ -16,7 +16,7 @@ from aiohttp.http import RawRequestMessage
 from proxy.ahead import Give, Send, is_path, is_plain
 from proxy.call import Answer, Call, Failure, FailureKind
 from proxy.frozen import frozen
-from proxy.giving import Asked, Giving
+from proxy.giving import Giving, PlainRequest
 from proxy.reply import MARK, date, pieces
 from proxy.route import Route
 
@@ -93,9 +93,9 @@ class Standing:
         """Return what gives the canned answer to a request without a body, if there may be one."""
         if request.path not in self._known or not is_plain(request):
             return None
-        return partial(self._give, self.give.asked(request, peer))
+        return partial(self._give, self.give.read(request, peer))
 
-    def _give(self, asked: Asked, send: Send) -> bool:
+    def _give(self, asked: PlainRequest, send: Send) -> bool:
         known = self._known.get(asked.target)
         if known is None:
             return False
