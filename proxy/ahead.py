@@ -197,6 +197,11 @@ class Ahead:
             left = [*left, *more]
         return left, upgraded, tail
 
+    def aside(self) -> HttpRequestParser:
+        """Return the parser itself, for what comes now and is to be handed on whole."""
+        self._between = False
+        return self._parser
+
     def _begins(self) -> bool:
         """Tell whether a request begins with what comes now; what will be known of it is not known yet."""
         begins, self._between, self._given = self._between, False, None

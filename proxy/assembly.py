@@ -91,6 +91,7 @@ def bounds_of(settings: Settings) -> Bounds:
         header=limits.header,
         headers=limits.headers,
         target=limits.target,
+        head=limits.head,
         header_timeout=limits.header_timeout,
         send_timeout=limits.send_timeout,
         connections=limits.connections,

@@ -5,6 +5,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from aiohttp.http import RawRequestMessage
+
 from proxy.frozen import frozen
 
 _ACKNOWLEDGED = struct.Struct("=120xQ")
@@ -16,7 +18,8 @@ _TCP_INFO = getattr(socket, "TCP_INFO", None)
 class Bounds:
     """Sizes in bytes, times in seconds.
 
-    `header` is for one header line, `headers` for their number, `target` for the request target.
+    `header` is for one header line, `headers` for their number, `target` for the request target, `head` for
+    all of these together.
     `header_timeout` runs from a head's first byte to its end, and from a connection's beginning to its first
     byte; `send_timeout` is how long bytes may wait without the client's taking any. `connections` may be
     open at once.
@@ -25,6 +28,7 @@ class Bounds:
     header: int = 16 * 1024
     headers: int = 128
     target: int = 8 * 1024
+    head: int = 64 * 1024
     header_timeout: float = 10.0
     send_timeout: float = 60.0
     connections: int = 8000
@@ -36,6 +40,12 @@ class Bounds:
         Its exception tells a target from a header by the limit alone, so the two must differ.
         """
         return self.header + 1 if self.header == self.target else self.header
+
+
+def head_size(request: RawRequestMessage) -> int:
+    """Return how many bytes a request's head has, less the blanks around values, which nobody keeps."""
+    line = len(request.method) + len(request.path or "") + len("  HTTP/1.1\r\n")
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers) + 2
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ nobody learns what software this is.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Protocol, cast
 
 from aiohttp import StreamReader, web
@@ -15,11 +16,11 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
 from proxy.ahead import Ahead, AtOnce, Begun, Heads
-from proxy.bounds import Bounds, Outflow
+from proxy.bounds import Bounds, Outflow, head_size
 from proxy.errors import MalformedBody
 from proxy.events import Limited
 from proxy.handshake import UnderWay
-from proxy.refusal import CROWDED, HEADER_TIMEOUT, Refuse, refusal_for
+from proxy.refusal import CROWDED, HEADER_TIMEOUT, HeadTooLarge, Refuse, refusal_for
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -28,6 +29,9 @@ Begin = Callable[[RawRequestMessage, "ClientConnection"], Begun | None]
 
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 """How a body in chunks ends that has no trailer (RFC 9112 section 7.1), with the end of the line before."""
+
+_REFUSED = 1 << 62
+"""Stands for the size of a head that is refused already."""
 
 _OF_THE_CLIENT = (HttpProcessingError, web.RequestPayloadError, ConnectionError, MalformedBody)
 
@@ -112,8 +116,11 @@ class ClientConnection(web.RequestHandler):
     __slots__ = (
         "_ahead",
         "_begun",
+        "_body",
         "_handed",
+        "_head_limit",
         "_head_since",
+        "_head_size",
         "_last_bytes",
         "_made_at",
         "_outflow",
@@ -210,6 +217,11 @@ class ClientConnection(web.RequestHandler):
         server.handshakes.pop(self, None)
         self._ahead = self._begun = self._handed = self.memory = None
         self._last_bytes = b""
+        self._body: StreamReader | None = None
+        """The body that was under way when a read ended."""
+        self._head_size = 0
+        """How many bytes of a head there are that had not ended when a read ended, if they are known."""
+        self._head_limit = server.bounds.head
         if server.full:
             server.turn_away(cast("asyncio.Transport", transport))
             return
@@ -284,15 +296,26 @@ class ClientConnection(web.RequestHandler):
             return
         if self._begun is not None:
             self.hand_over()
-        before = self._request_count
-        super().data_received(data)
+        before, queued = self._request_count, len(self._messages)
+        # Where all is small, no head can be too large. Without data, what the parser kept back is parsed.
+        large = self._head_size + len(data) > self._head_limit or not data
+        if not large:
+            super().data_received(data)
+        elif self._head_size >= _REFUSED:
+            return
+        else:
+            self._take_aside(data)
         if self._waiter is None or self._waiter.done():
             size = len(_LAST_CHUNK)
-            self._last_bytes = data[-size:] if len(data) >= size else (self._last_bytes + data)[-size:]
-        if self._messages or self._request_count > before:
-            self._head_since = None
-        elif self._head_since is None and self._waiter is not None and data:
-            self._head_since = self.server.now
+            self._last_bytes = (self._last_bytes + data[-size:])[-size:]
+        if self._request_count == before:
+            self._count(data)
+        else:
+            self._head_since, self._head_size = None, 0
+            body = self._messages[-1][1] if self._messages else EMPTY_PAYLOAD
+            self._body = None if body.is_eof() else body
+        if large:
+            self._bound_heads(queued)
         request = self._current_request
         if request is not None and self._messages and not request.content.is_eof():
             # What is queued behind an unfinished body is the parser's complaint about it. aiohttp would
@@ -301,6 +324,44 @@ class ClientConnection(web.RequestHandler):
             request.content.set_exception(broken)
             # Once more when its reader has run: woken by a chunk's end just before, it would wait for ever.
             self._loop.call_soon(request.content.set_exception, broken)
+
+    def _take_aside(self, data: bytes) -> None:
+        """Take in what is not to be answered at once."""
+        ahead = self._ahead
+        if ahead is not None:
+            self._parser = ahead.aside()
+        super().data_received(data)
+        if ahead is not None:
+            self._parser = cast("HttpRequestParser", ahead)
+
+    def _count(self, data: bytes) -> None:
+        """Count what came, and ended no head, towards a head, if it is part of one."""
+        if self._messages:
+            self._head_since = None
+        elif self._head_since is None and self._waiter is not None and data:
+            self._head_since = self.server.now
+        if self._body is not None:
+            if self._body.is_eof():
+                self._body = None  # where in the data it ended is not known
+        elif not self._upgraded:
+            self._head_size += len(data)
+
+    def _bound_heads(self, queued: int) -> None:
+        """Refuse the first head behind so many queued ones that is too large, and all that is behind it."""
+        for message, _ in islice(self._messages, queued, None):
+            if not isinstance(message, _ErrInfo) and head_size(message) > self._head_limit:
+                break
+            queued += 1
+        else:
+            if self._head_size <= self._head_limit:
+                return
+        while len(self._messages) > queued:
+            self._messages.pop()
+        self._head_size = _REFUSED
+        self._request_count += 1
+        self._messages.append((_ErrInfo(status=431, exc=HeadTooLarge(), message=""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _process_keepalive(self) -> None:
         self.hand_over()

@@ -64,6 +64,8 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}
 
 # Characters of `X-Forwarded-For` that a chain of proxies may need; a client may send megabytes.
 _REMEMBERED = 512
+# Characters of a name (RFC 1035 section 2.3.4); a client may send a longer one.
+_LONGEST_NAME = 255
 
 UNKNOWN = "unknown"
 """Stands for a peer without an address, such as a Unix socket's (RFC 7239 section 6.2)."""
@@ -200,9 +202,15 @@ def is_websocket_upgrade(headers: MultiMapping[str]) -> bool:
     return "upgrade" in (option.strip() for option in options)
 
 
-@lru_cache(1024)
 def sound_host(host: str) -> bool:
     """Tell whether a `Host` field is one; empty, for an absent one, is."""
+    if len(host) > _LONGEST_NAME:
+        return _HOST.fullmatch(host) is not None
+    return _sound_host(host)
+
+
+@lru_cache(1024)
+def _sound_host(host: str) -> bool:
     return _HOST.fullmatch(host) is not None
 
 

@@ -18,6 +18,12 @@ NewRequestId = Callable[[], str]
 CLIENT_LEFT = 499
 
 
+class HeadTooLarge(HttpProcessingError):
+    """A request's line and fields are larger together than they may be."""
+
+    code = 431
+
+
 @frozen
 class Refusal:
     """An error that the server itself answers: `error` and `message` for people, `code` for programs.
@@ -70,6 +76,7 @@ _HEADER = Refusal(431, "Request header too large", "A line is too long.", "heade
 _HEADERS = Refusal(
     431, "Request header too large", "There are too many header fields.", "too_many_headers", "headers"
 )
+_HEAD = Refusal(431, "Request header too large", "The head is too large.", "head_too_large", "headers")
 HEADER_TIMEOUT = Refusal(
     408, "Request timeout", "The request did not come in time.", "request_timeout", "header_time"
 )
@@ -105,6 +112,8 @@ def refusal_for(status: int, exc: BaseException | None, target_limit: int = 0) -
     """
     if isinstance(exc, LineTooLong):
         return _TARGET if exc.args[1] == target_limit else _HEADER
+    if isinstance(exc, HeadTooLarge):
+        return _HEAD
     if isinstance(exc, HttpProcessingError) and exc.message == _TOO_MANY:
         return _HEADERS
     if status == 400 or isinstance(exc, MalformedBody):

@@ -140,6 +140,9 @@ class LimitSettings(Section):
     header: Amount = Field(default=16 * 1024, description="Largest header line.")
     headers: int = Field(default=128, ge=1, le=10_000, description="Most header lines of a request.")
     target: Amount = Field(default=8 * 1024, description="Longest request target: path and query.")
+    head: Amount = Field(
+        default=64 * 1024, description="Largest head of a request: its line and all header lines together."
+    )
     header_timeout: Span = Field(
         default=10.0, description="Longest time for a request's head, and for a new connection's first byte."
     )
