@@ -166,8 +166,8 @@ class Caching:
             # A copy: what orjson wrote holds on to eight times its length.
             entry = Entry(200, bytes(memoryview(answer.body)), _etag(answer.body), now, life)
             stale = max(route.stale_while_revalidate or 0.0, route.stale_if_error or 0.0)
-            await self.store.set(key, entry, life + stale)
-            return answer.forwarded(f"{fwd}; stored", entry.etag)
+            kept = await self.store.set(key, entry, life + stale)
+            return answer.forwarded(f"{fwd}; stored" if kept else fwd, entry.etag)
         life = min(life, MISSING_AGE)
         left = 0.0
         if before is not None and before.status == 200:

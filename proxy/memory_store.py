@@ -122,9 +122,9 @@ class MemoryStore:
         """Return what is kept under the key."""
         return self._cache.at_hand(key)
 
-    async def set(self, key: str, entry: Entry, keep: float) -> None:
+    async def set(self, key: str, entry: Entry, keep: float) -> bool:
         """Keep an entry for that many seconds, unless it is too large a part of the whole."""
-        self._cache.put(key, entry, keep)
+        return self._cache.put(key, entry, keep)
 
     async def purge(self) -> bool:
         """Drop everything."""

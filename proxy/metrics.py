@@ -40,6 +40,7 @@ from proxy.events import (
     RetryScheduled,
     RetrySuppressed,
     SignInFailed,
+    StoreTroubled,
     TlsName,
     TokenAcquired,
     TokenRequested,
@@ -159,6 +160,9 @@ class Metrics:
             "field",
         )
         self._asked = counter("kaltura_attempts_total", "Exchanges with Kaltura.", "outcome")
+        self._storage_failures = counter(
+            "storage_failures_total", "Failures of what keeps answers or sessions.", "kept"
+        )
         modes = gauge("mode", "1 for the mode that the sidecar runs in.", "mode")
         for name in (*MODES, mode):
             modes[name,].set(float(name == mode))
@@ -182,6 +186,7 @@ class Metrics:
             ].inc(),
             BreakerRejected: self._kept_back,
             TokenRequested: lambda event: self._tokens[event.subject, event.outcome].inc(),
+            StoreTroubled: lambda event: self._storage_failures[event.kept,].inc(),
             SignInFailed: lambda event: self._sign_in_failures[event.code,].inc(),
             FixedTokenRefused: lambda event: self._tokens[event.subject, FailureKind.UNAUTHORIZED].inc(),
         }
@@ -190,6 +195,8 @@ class Metrics:
         """Show what happens seldom from the start."""
         for name in get_args(TlsName):
             self._stale[name,].set(0.0)
+        for kept in ("answers", "sessions"):
+            self._storage_failures[kept,].inc(0.0)
         for limit in LIMITS:
             self._limited[limit,].inc(0.0)
         for code in CODES:

@@ -59,16 +59,16 @@ class RedisStore:
         """Return nothing: all that is kept has to be waited for."""
         return None
 
-    async def set(self, key: str, entry: Entry, keep: float) -> None:
+    async def set(self, key: str, entry: Entry, keep: float) -> bool:
         """Keep an entry for that many seconds, if Redis takes it and it is not too large."""
         value, cache = encode(entry), self._link.cache
         # Redis counts whole milliseconds and wants at least one.
-        if keep < 0.001 or len(value) > self._largest:
-            task = self._link.begin(lambda: cache.delete(key))
-        else:
+        keeps = keep >= 0.001 and len(value) <= self._largest
+        if keeps:
             task = self._link.begin(lambda: cache.set(key, value, ttl=float(keep)))
-        if task is not None:
-            await self._link.wait(task)
+        else:
+            task = self._link.begin(lambda: cache.delete(key))
+        return task is not None and await self._link.wait(task) is not None and keeps
 
     async def purge(self) -> bool:
         """Drop all that is ours and nothing else; False when Redis is away or has too many keys for it."""

@@ -77,8 +77,11 @@ class Store(Protocol):
         """Return what `get` would, where that takes no waiting; else None."""
         ...
 
-    async def set(self, key: str, entry: Entry, keep: float) -> None:
-        """Keep an entry in place of the one before; after `keep` seconds it is of no use even as stale."""
+    async def set(self, key: str, entry: Entry, keep: float) -> bool:
+        """Keep an entry in place of the one before, and tell whether it is kept as far as is known.
+
+        After `keep` seconds it is of no use even as stale.
+        """
         ...
 
     async def purge(self) -> bool:

@@ -95,6 +95,21 @@ async def bench() -> AsyncIterator[Bench]:
     await flights.aclose()
 
 
+async def test_what_was_not_stored_does_not_claim_to_be(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that the store has no room for, or does not take, says only that it was got anew."""
+
+    async def away(key: str, entry: Entry, keep: float) -> bool:
+        return False
+
+    monkeypatch.setattr(bench.store, "set", away)
+    first, second = await bench.ask(video()), await bench.ask(video())
+    assert (first.cache, second.cache) == ("fwd=miss", "fwd=miss")
+    assert first.etag is not None
+    assert bench.gateway.calls == 2
+
+
 async def test_an_answer_is_given_again_while_it_is_fresh(bench: Bench) -> None:
     """The second asks nobody, says so, and carries the same entity tag."""
     first, second = await bench.ask(video()), await bench.ask(video())

@@ -31,6 +31,7 @@ from proxy.events import (
     RetrySuppressed,
     SignInFailed,
     SourceFailedEvent,
+    StoreTroubled,
     TlsName,
     TokenAcquired,
     TokenRequested,
@@ -60,6 +61,7 @@ TABLE = {
     ("cache_entries", "gauge", ()),
     ("contract_violations_total", "counter", ("field", "route")),
     ("kaltura_attempts_total", "counter", ("outcome",)),
+    ("storage_failures_total", "counter", ("kept",)),
     ("mode", "gauge", ("mode",)),
     ("build_info", "gauge", ("version",)),
 }
@@ -295,6 +297,15 @@ def test_sign_ins_without_a_token_count_by_what_the_viewer_is_told(metrics: Metr
         assert value(metrics, "sign_in_failures_total", code=code) == 0
     metrics(SignInFailed("discord_timeout"))
     assert value(metrics, "sign_in_failures_total", code="discord_timeout") == 1
+
+
+def test_failures_of_a_storage_count_by_what_it_keeps(metrics: Metrics) -> None:
+    """Both series show at 0 from the start: a Redis that goes away is seen at its first failure."""
+    for kept in ("answers", "sessions"):
+        assert value(metrics, "storage_failures_total", kept=kept) == 0
+    metrics(StoreTroubled("away", "sessions"))
+    assert value(metrics, "storage_failures_total", kept="sessions") == 1
+    assert value(metrics, "storage_failures_total", kept="answers") == 0
 
 
 def test_a_certificate_is_stale_until_one_is_loaded(metrics: Metrics) -> None:

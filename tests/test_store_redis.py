@@ -38,7 +38,7 @@ async def test_entry_is_found_by_another_process(server: RedisServer) -> None:
     kept = entry(b'{"title":"\xc3\xa4"}\x00\xff')
     async with opened(server.url) as one, opened(server.url) as two:
         assert await two.store.get(KEY) is None
-        await one.store.set(KEY, kept, 60.0)
+        assert await one.store.set(KEY, kept, 60.0)
         assert await two.store.get(KEY) == kept
         assert one.troubles == two.troubles == []
 
@@ -56,7 +56,7 @@ async def test_entry_that_is_not_to_be_kept_leaves_none(server: RedisServer, siz
     """An entry that is too large, or of no use, is not kept, and the one before is gone."""
     async with opened(server.url, largest=1_000) as one:
         await one.store.set(KEY, entry(), 60.0)
-        await one.store.set(KEY, entry(b"x" * size), keep)
+        assert not await one.store.set(KEY, entry(b"x" * size), keep)
         assert await one.store.get(KEY) is None
         assert one.troubles == []
 
