@@ -27,17 +27,19 @@ from proxy.headers import VIA, Field, Hop
 from proxy.inputs import InvalidInput, query_values, read_inputs
 from proxy.paths import AMBIGUOUS, PathIndex
 from proxy.provenance import matches
+from proxy.refusal import CLIENT_LEFT
 from proxy.relay import Relayed
 from proxy.reply import Reply
 from proxy.request_id import RequestIds
 from proxy.route import Route
 from proxy.target import PASS, Target
 
-CLIENT_LEFT = 499
 _NO_BODY = b""
+COME_BACK = "5"
+"""Seconds after which an Activity server that is away may be there again."""
 
 
-class Refusal(Exception):
+class Declined(Exception):
     """A request that is answered with an error at once."""
 
     def __init__(
@@ -154,12 +156,14 @@ class Listener:
                 if isinstance(found, str):
                     return self._passed(await self.pass_through(request, found), account)
                 call = found
-        except Refusal as refusal:
+        except Declined as refusal:
             return self._refused(account, refusal)
         except ActivityAway as away:
             self._activity_failed(account, f"the Activity server is away ({away.reason})")
             message = "The Activity is not available right now. Please try again later."
-            return self._error(account, 502, "Bad gateway", "activity_unreachable", message)
+            response = self._error(account, 502, "Bad gateway", "activity_unreachable", message)
+            response.headers[hdrs.RETRY_AFTER] = COME_BACK
+            return response
         except (MalformedBody, web.RequestPayloadError):
             response = self._error(account, 400, "The request body is malformed", "malformed_body")
             response.force_close()  # where the next request begins is not known
@@ -175,9 +179,9 @@ class Listener:
 
     async def _admit(self, request: web.BaseRequest) -> None:
         if self.admit is not None and (late := await self.admit(request)) is not None:
-            raise Refusal(429, "Too many requests", "rate_limited", "rate", late)
+            raise Declined(429, "Too many requests", "rate_limited", "rate", late)
         if hdrs.VIA in request.headers and _came_by(request, VIA.decode()):
-            raise Refusal(508, "The request has come by this proxy before", "loop_detected")
+            raise Declined(508, "The request has come by this proxy before", "loop_detected")
 
     async def _look(self, request: web.BaseRequest, account: _Account) -> Call | str:
         """Return the call that the request is for, or the target to pass through."""
@@ -185,9 +189,9 @@ class Listener:
         host = request.headers.get(hdrs.HOST, "")
         target = Target.of(self.routes, request.method, request.raw_path, host)
         if target is None:
-            raise Refusal(400, "The request target is not a path", "invalid_target")
+            raise Declined(400, "The request target is not a path", "invalid_target")
         if target.found is AMBIGUOUS:
-            raise Refusal(400, "The path can be read in more than one way", "ambiguous_path")
+            raise Declined(400, "The path can be read in more than one way", "ambiguous_path")
         if target.found is None:
             account.route = PASS
             return target.sent
@@ -216,7 +220,7 @@ class Listener:
         try:
             values = read_inputs(route.inputs, parameters, query_values(target.query), sent)
         except InvalidInput as error:
-            raise Refusal(400, str(error), "invalid_request") from None
+            raise Declined(400, str(error), "invalid_request") from None
         return Call(
             route=route,
             values=values,
@@ -230,7 +234,7 @@ class Listener:
     async def _body(self, request: web.BaseRequest) -> bytes:
         if not request.body_exists:
             return _NO_BODY
-        too_large = Refusal(413, "The request body is too large", "body_too_large", "body")
+        too_large = Declined(413, "The request body is too large", "body_too_large", "body")
         if (request.content_length or 0) > self.max_body:
             raise too_large
         body = bytearray()
@@ -243,10 +247,10 @@ class Listener:
                         raise too_large
         except TimeoutError:
             late = "The request body did not come in time"
-            raise Refusal(408, late, "request_timeout", "body_time") from None
+            raise Declined(408, late, "request_timeout", "body_time") from None
         return bytes(body)
 
-    def _refused(self, account: _Account, refusal: Refusal) -> web.StreamResponse:
+    def _refused(self, account: _Account, refusal: Declined) -> web.StreamResponse:
         if refusal.limit is not None:
             self.observe(Limited(refusal.limit))
         response = self._error(account, refusal.status, refusal.error, refusal.code)
@@ -294,9 +298,9 @@ def _json_object(request: web.BaseRequest, body: bytes, limit: int) -> Mapping[s
         content = orjson.loads(_decoded(request, body, limit))
     except orjson.JSONDecodeError as error:
         where = f"The body is not JSON: {error.msg} at character {error.pos}"
-        raise Refusal(400, where, "invalid_json") from None
+        raise Declined(400, where, "invalid_json") from None
     if not isinstance(content, dict):
-        raise Refusal(400, "The body is not a JSON object", "invalid_json")
+        raise Declined(400, "The body is not a JSON object", "invalid_json")
     return content
 
 
@@ -305,12 +309,12 @@ def _decoded(request: web.BaseRequest, body: bytes, limit: int) -> bytes:
     if coding in {"", "identity"}:
         return body
     if coding not in {"gzip", "deflate"}:
-        raise Refusal(415, "The body's content coding is not known", "unknown_coding")
+        raise Declined(415, "The body's content coding is not known", "unknown_coding")
     inflate = zlib.decompressobj(wbits=47)  # 32 + 15: takes gzip and zlib alike
     try:
         content = inflate.decompress(body, limit + 1)
     except zlib.error:
-        raise Refusal(400, "The body does not hold what its coding says", "invalid_coding") from None
+        raise Declined(400, "The body does not hold what its coding says", "invalid_coding") from None
     if len(content) > limit:
-        raise Refusal(413, "The request body is too large", "body_too_large", "body")
+        raise Declined(413, "The request body is too large", "body_too_large", "body")
     return content

@@ -91,6 +91,7 @@ async def test_an_activity_server_that_is_away_is_a_502(reason: str) -> None:
         ended = await it.ended()
     assert (got.status, got.json()["code"]) == (502, "activity_unreachable")
     assert got.json()["message"] == "The Activity is not available right now. Please try again later."
+    assert got.headers["Retry-After"] == "5"
     detail = f"the Activity server is away ({reason})"
     failure = Failure("activity", FailureKind.UNREACHABLE, detail)
     assert got.headers["Proxy-Status"] == (
