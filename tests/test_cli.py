@@ -15,6 +15,7 @@ import pytest
 
 from proxy import __version__
 from proxy.cli import main
+from tests.redis_server import free_port
 
 ROOT = Path(__file__).parent.parent
 ANY_PORTS = "{listen: 127.0.0.1:0, admin: 127.0.0.1:0, mode: offline}"
@@ -135,7 +136,8 @@ def test_the_demo_runs_and_stops() -> None:
 
 def test_the_sandbox_runs_and_stops() -> None:
     """The sandbox alone says where it listens and ends with 0."""
-    with started("sandbox", "--activity-port", "0", "--gateway-port", "0", "--kaltura-port", "0") as process:
+    ports = [f"--{name}-port=0" for name in ("activity", "gateway", "kaltura", "discord")]
+    with started("sandbox", *ports) as process:
         url = line(process).split()[-1]
         assert json.loads(get(f"{url}/api/health")[1])["status"] == "ok"
         process.send_signal(signal.SIGTERM)
@@ -172,7 +174,9 @@ def test_health_asks_a_running_sidecar(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_health_tells_a_wrong_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Asked at the public listener, whose /livez is no page of ours, `health` fails with the status."""
-    path = configuration(tmp_path)
+    path = configuration(
+        tmp_path, f"{{{ANY_PORTS.strip('{}')}, activity: {{url: 'http://127.0.0.1:{free_port()}'}}}}"
+    )
     with started("run", "-c", path) as process:
         public, _ = addresses(line(process))
         assert main(["health", "-c", path, "--admin", public]) == 1
